@@ -1,0 +1,107 @@
+#include <string.h>
+
+#include "base/text.h"
+#include "config/load.h"
+#include "config/options.h"
+#include "config/value.h"
+
+enum { LINE_SIZE = 12 * 1024, ORIGIN_SIZE = 8 * 1024, COMMENT_COLUMN = 56, TAB = 8 };
+
+struct dump {
+	FILE *out;
+	int depth;
+};
+
+static void indent(const struct dump *dump)
+{
+	for (int i = 0; i < dump->depth; i++)
+		fputc('\t', dump->out);
+}
+
+/* A file's name may hold anything, and must not end the comment that it stands in. */
+static void add_origin(struct text *out, const struct node *node)
+{
+	if (node == NULL) {
+		text_add(out, "default");
+		return;
+	}
+	text_add_printable(out, node->file != NULL ? node->file : "command line");
+	if (node->file != NULL && node->line > 0 && strcmp(node->file, "-e") != 0)
+		text_add(out, ":%d", node->line);
+}
+
+static void dump_option(struct dump *dump, const struct option *option, const void *base, const struct node *group)
+{
+	char line[LINE_SIZE], origin[ORIGIN_SIZE];
+	struct text text = text_of(line, sizeof line), from = text_of(origin, sizeof origin);
+
+	text_add(&text, "%s = ", option->key);
+	value_add(option, base, &text);
+	text_add(&text, ";");
+	add_origin(&from, node_find(group, option->key));
+	indent(dump);
+	fprintf(dump->out, "%-*s # %s\n", COMMENT_COLUMN - dump->depth * TAB, line, origin);
+}
+
+static void dump_object(struct dump *dump, enum object object, const void *base, const struct node *node);
+
+static void dump_list(
+        struct dump *dump, const struct object_row *row, enum object object, const unsigned char *base, const struct node *node)
+{
+	const unsigned char *elements;
+	size_t count;
+
+	memcpy(&elements, base + row->array_offset, sizeof elements);
+	memcpy(&count, base + row->count_offset, sizeof count);
+	indent(dump);
+	fprintf(dump->out, "%s = (\n", row->key);
+	dump->depth++;
+	for (size_t i = 0; i < count; i++) {
+		indent(dump);
+		fputs("{\n", dump->out);
+		dump->depth++;
+		dump_object(dump, object, elements + i * row->element_size, node->children[i]);
+		dump->depth--;
+		indent(dump);
+		fputs(i + 1 < count ? "},\n" : "}\n", dump->out);
+	}
+	dump->depth--;
+	indent(dump);
+	fputs(");\n", dump->out);
+}
+
+static void dump_group(struct dump *dump, const struct object_row *row, enum object object, const void *base, const struct node *node)
+{
+	indent(dump);
+	fprintf(dump->out, "%s = {\n", row->key);
+	dump->depth++;
+	dump_object(dump, object, base, node);
+	dump->depth--;
+	indent(dump);
+	fputs("};\n", dump->out);
+}
+
+static void dump_object(struct dump *dump, enum object object, const void *base, const struct node *node)
+{
+	for (size_t i = 0; i < n_option_rows; i++)
+		if (option_rows[i].object == object)
+			dump_option(dump, &option_rows[i], base, node);
+	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
+		const struct object_row *row = &object_rows[child];
+		if (row->parent != object)
+			continue;
+		if (row->list)
+			dump_list(dump, row, child, base, node_find(node, row->key));
+		else
+			dump_group(dump, row, child, base, node_find(node, row->key));
+	}
+}
+
+void config_dump(const struct config *config, FILE *out)
+{
+	const struct config_origin *origin = config->arena;
+	struct dump dump = { .out = out };
+
+	fputs("# The effective settings; behind each is where it came from.\n", out);
+	dump_object(&dump, OBJECT_TOP, config, origin->root);
+}

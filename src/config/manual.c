@@ -1,0 +1,308 @@
+#include <string.h>
+
+#include "base/text.h"
+#include "config/options.h"
+#include "config/value.h"
+
+enum { MANUAL_COLUMNS = 78, VALUE_SIZE = 512 };
+
+static const char head[] = ".Dd November 21, 2026\n"
+                           ".Dt AEGIS.CONF 5\n"
+                           ".Os\n"
+                           ".Sh NAME\n"
+                           ".Nm aegis.conf\n"
+                           ".Nd settings of the Aegis proxy\n"
+                           ".Sh DESCRIPTION\n"
+                           ".Xr aegis 8\n"
+                           "reads its settings from one file,\n"
+                           ".Pa aegis.conf\n"
+                           "unless the option\n"
+                           ".Fl c\n"
+                           "names another.\n"
+                           "The file says where clients connect to\n"
+                           ".Pq Ic listeners ,\n"
+                           "which servers do the work\n"
+                           ".Pq Ic upstreams ,\n"
+                           "and how Aegis runs.\n"
+                           "Everything has a default except the addresses.\n"
+                           ".Pp\n"
+                           ".Ic aegis Fl t\n"
+                           "checks a file and lists all that is wrong in it, each with file, line, setting\n"
+                           "and what would be right.\n"
+                           ".Ic aegis Fl T\n"
+                           "prints the settings as they take effect, each with where it came from.\n"
+                           "Aegis never runs with a setting that it does not know or understand: a file\n"
+                           "with an error is refused as a whole, and at a reload the running settings stay.\n"
+                           ".Ss Syntax\n"
+                           "The file is written in the language of libconfig.\n"
+                           "A setting is\n"
+                           ".Ql NAME = VALUE;\\&\n"
+                           "and a value is one of\n"
+                           ".Bl -tag -width \"xx( ... )xx\" -compact\n"
+                           ".It Ql \\(dqtext\\(dq\n"
+                           "text between double quotes, on one line;\n"
+                           ".Ql \\e\\(dq\n"
+                           "is a quote in it and\n"
+                           ".Ql \\e\\e\n"
+                           "a backslash\n"
+                           ".It Ql 123\n"
+                           "a number, without quotes\n"
+                           ".It Ql true\n"
+                           "a switch:\n"
+                           ".Ql true\n"
+                           "or\n"
+                           ".Ql false\n"
+                           ".It Ql { ... }\n"
+                           "a group of settings\n"
+                           ".It Ql \\&( ... \\&)\n"
+                           "a list of groups, separated by commas\n"
+                           ".El\n"
+                           ".Pp\n"
+                           "Comments are\n"
+                           ".Ql # ...\n"
+                           "and\n"
+                           ".Ql // ...\n"
+                           "to the end of the line, and\n"
+                           ".Ql /* ... */ .\n"
+                           "No setting may stand twice in a group.\n"
+                           ".Ss Units\n"
+                           "Durations are text with a unit:\n"
+                           ".Ql ns ,\n"
+                           ".Ql us ,\n"
+                           ".Ql ms ,\n"
+                           ".Ql s ,\n"
+                           ".Ql m ,\n"
+                           ".Ql h\n"
+                           "or\n"
+                           ".Ql d ,\n"
+                           "for example\n"
+                           ".Ql \\(dq500ms\\(dq .\n"
+                           "Sizes are text too, in bytes or with\n"
+                           ".Ql k ,\n"
+                           ".Ql M ,\n"
+                           ".Ql G\n"
+                           "or\n"
+                           ".Ql T\n"
+                           "for powers of 1024, for example\n"
+                           ".Ql \\(dq64k\\(dq .\n"
+                           "Numbers are whole, without a sign.\n"
+                           ".Ss Addresses\n"
+                           ".Bl -tag -width \"xxdb.example.org:80xx\" -compact\n"
+                           ".It Ql 10.0.0.5:80\n"
+                           "an IPv4 address and a port\n"
+                           ".It Ql [2001:db8::5]:80\n"
+                           "an IPv6 address and a port;\n"
+                           ".Ql [fe80::1%eth0]:80\n"
+                           "on one network interface\n"
+                           ".It Ql :80\n"
+                           "or\n"
+                           ".Ql *:80 :\n"
+                           "all addresses of the host, IPv4 and IPv6 (listeners only)\n"
+                           ".It Ql db.example.org:80\n"
+                           "a host name and a port (servers only); all its addresses are used, at most 8\n"
+                           ".It Ql unix:/path\n"
+                           "a unix socket;\n"
+                           ".Ql unix:@name\n"
+                           "one in the abstract namespace of Linux\n"
+                           ".It Ql fd:3\n"
+                           "a socket that Aegis inherits under this number (listeners only)\n"
+                           ".It Ql systemd:web\n"
+                           "a socket that systemd passes under this\n"
+                           ".Va FileDescriptorName\n"
+                           "(listeners only)\n"
+                           ".El\n"
+                           ".Pp\n"
+                           "Port 0 lets the kernel choose one (listeners only).\n"
+                           ".Ss Includes\n"
+                           "A line\n"
+                           ".Ql @include \\(dqFILE\\(dq\n"
+                           "puts another file in its place.\n"
+                           "A relative path starts from the folder of the file that includes it.\n"
+                           "Includes may be nested ten deep; a file that includes itself is an error.\n"
+                           "All files together may hold 16 MB.\n"
+                           ".Ss Overrides\n"
+                           "The option\n"
+                           ".Fl e Ar text\n"
+                           "of\n"
+                           ".Xr aegis 8\n"
+                           "adds settings in the same language:\n"
+                           ".Dl aegis -e 'workers = 2;' -e 'log = { level = \\(dqdebug\\(dq; };'\n"
+                           "A group is merged into the one in the file, setting by setting; anything else,\n"
+                           "a list as well, takes the place of what the file says.\n"
+                           "Later ones win.\n"
+                           ".Ss Reload\n"
+                           "At a reload, new workers start with the new settings and take over all new\n"
+                           "connections, while the old ones finish what they have (see\n"
+                           ".Ic drain ) .\n"
+                           "Below each setting stands when a change takes effect:\n"
+                           ".Em at once ,\n"
+                           "for all connections;\n"
+                           ".Em for new connections ,\n"
+                           "while those that exist keep the old value; or\n"
+                           ".Em after a restart .\n"
+                           ".Sh SETTINGS\n";
+
+static const char tail[] = ".Sh FILES\n"
+                           ".Bl -tag -width Ds\n"
+                           ".It Pa aegis.conf\n"
+                           "in the folder\n"
+                           ".Pa aegis\n"
+                           "of the system's settings, for example\n"
+                           ".Pa /etc/aegis/aegis.conf .\n"
+                           ".El\n"
+                           ".Sh EXAMPLES\n"
+                           "Two application servers and one that only helps out when both are down:\n"
+                           ".Bd -literal -offset indent\n"
+                           "log = { level = \"info\"; target = \"journal\"; };\n"
+                           "\n"
+                           "listeners = (\n"
+                           "  { name = \"web\"; address = \":8080\"; upstream = \"app\";\n"
+                           "    max_connections = 20000; timeout = { idle = \"10m\"; }; }\n"
+                           ");\n"
+                           "\n"
+                           "upstreams = (\n"
+                           "  { name = \"app\"; balance = \"least_connections\";\n"
+                           "    timeout = { connect = \"2s\"; };\n"
+                           "    servers = (\n"
+                           "      { name = \"a\"; address = \"10.0.0.11:3000\"; },\n"
+                           "      { name = \"b\"; address = \"10.0.0.12:3000\"; weight = 200; },\n"
+                           "      { name = \"spare\"; address = \"10.0.0.99:3000\"; backup = true; }\n"
+                           "    ); }\n"
+                           ");\n"
+                           ".Ed\n"
+                           ".Pp\n"
+                           "A shield in front of a database:\n"
+                           ".Bd -literal -offset indent\n"
+                           "listeners = ( { address = \"127.0.0.1:6432\"; max_connections = 200;\n"
+                           "                on_full = \"wait\"; } );\n"
+                           "upstreams = ( { name = \"postgres\";\n"
+                           "                servers = ( { address = \"unix:/run/postgresql/.s.PGSQL.5432\"; } ); } );\n"
+                           ".Ed\n"
+                           ".Sh SEE ALSO\n"
+                           ".Xr aegis-stat 1 ,\n"
+                           ".Xr tcp 7 ,\n"
+                           ".Xr unix 7 ,\n"
+                           ".Xr aegis 8\n";
+
+/* A page under construction: text is broken into short lines, a new one after each sentence, as mandoc wants it. */
+struct page {
+	FILE *out;
+	int column;
+};
+
+static void end_line(struct page *page)
+{
+	if (page->column > 0)
+		fputc('\n', page->out);
+	page->column = 0;
+}
+
+static void put_word(struct page *page, const char *word, size_t length)
+{
+	if (page->column > 0 && (size_t)page->column + 1 + length > MANUAL_COLUMNS)
+		end_line(page);
+	if (page->column > 0)
+		page->column += fputc(' ', page->out) != EOF;
+	else if (*word == '.' || *word == '\'')
+		fputs("\\&", page->out); /* a line that starts so would be a request */
+	for (size_t i = 0; i < length; i++, page->column++) {
+		if (word[i] == '\\')
+			fputs("\\e", page->out);
+		else if (word[i] == '-' && i == 0)
+			fputs("\\-", page->out); /* an option, or an end of a range */
+		else
+			fputc(word[i], page->out);
+	}
+	if (length > 1 && (word[length - 1] == '.' || word[length - 1] == '?'))
+		end_line(page);
+}
+
+static void put_text(struct page *page, const char *s)
+{
+	while (*s != '\0') {
+		size_t length = strcspn(s, " ");
+		if (length > 0)
+			put_word(page, s, length);
+		s += length;
+		s += *s == ' ';
+	}
+}
+
+/* How an object is reached from the top: "listeners.tcp". */
+static void add_object_path(struct text *out, enum object object)
+{
+	const struct object_row *row = &object_rows[object];
+
+	if (object == OBJECT_TOP)
+		return;
+	add_object_path(out, row->parent);
+	text_add(out, "%s%s", out->length > 0 ? "." : "", row->key);
+}
+
+static void put_default(struct page *page, const struct option *option)
+{
+	char bytes[VALUE_SIZE];
+	struct text text = text_of(bytes, sizeof bytes);
+
+	if (option->derived_default != NULL) {
+		text_add(&text, "Default: %s.", option->derived_default);
+	} else if (option->fallback == NULL) {
+		text_add(&text, "Must be set.");
+	} else {
+		text_add(&text, "Default: ");
+		value_add_default(option, &text);
+		text_add(&text, ".");
+	}
+	put_text(page, bytes);
+}
+
+static void put_option(struct page *page, const struct option *option)
+{
+	char bytes[VALUE_SIZE];
+	struct text text = text_of(bytes, sizeof bytes);
+
+	fprintf(page->out, ".It Ic %s\n", option->key);
+	put_text(page, option->help);
+	end_line(page);
+	fputs(".br\n", page->out);
+	text_add(&text, "Value: ");
+	value_add_wanted(option, &text);
+	text_add(&text, ".");
+	put_text(page, bytes);
+	put_default(page, option);
+	text = text_of(bytes, sizeof bytes);
+	text_add(&text, "Reload: %s.", reload_texts[option->reload]);
+	put_text(page, bytes);
+	end_line(page);
+}
+
+static void put_object(struct page *page, enum object object)
+{
+	const struct object_row *row = &object_rows[object];
+	char path[64];
+	struct text text = text_of(path, sizeof path);
+
+	add_object_path(&text, object);
+	if (object == OBJECT_TOP)
+		fputs(".Ss Top of the file\n", page->out);
+	else
+		fprintf(page->out, ".Ss %s = %s\n", path, row->list ? "\\&( { ... }, ... \\&)" : "{ ... }");
+	if (row->help != NULL)
+		put_text(page, row->help);
+	end_line(page);
+	fputs(".Bl -tag -width Ds\n", page->out);
+	for (size_t i = 0; i < n_option_rows; i++)
+		if (option_rows[i].object == object)
+			put_option(page, &option_rows[i]);
+	fputs(".El\n", page->out);
+}
+
+void config_manual(FILE *out)
+{
+	struct page page = { .out = out };
+
+	fputs(head, out);
+	for (enum object object = OBJECT_TOP; object < N_OBJECTS; object++)
+		put_object(&page, object);
+	fputs(tail, out);
+}

@@ -1,0 +1,85 @@
+/* The option table: every setting declared once. The loader, the checker, "aegis -T" and the manual page read it; to add a
+ * setting is a field in config.h, a row in options.c, its use and a test. */
+#ifndef AEGIS_CONFIG_OPTIONS_H
+#define AEGIS_CONFIG_OPTIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+
+/* What settings belong to: the file itself, its groups, and the elements of its lists. */
+enum object {
+	OBJECT_TOP,
+	OBJECT_LOG,
+	OBJECT_DRAIN,
+	OBJECT_LISTENER,
+	OBJECT_LISTENER_TCP,
+	OBJECT_LISTENER_TIMEOUT,
+	OBJECT_UPSTREAM,
+	OBJECT_SERVER,
+	OBJECT_UPSTREAM_TIMEOUT,
+	OBJECT_UPSTREAM_TCP,
+	N_OBJECTS
+};
+
+/* A group shares the struct of its parent; a list has elements of its own, in an array of the parent's struct. */
+struct object_row {
+	enum object parent; /* of OBJECT_TOP: itself */
+	const char *key;    /* in the parent */
+	bool list;
+	bool required;       /* a list: needs at least one element */
+	size_t array_offset; /* a list: of the pointer to its elements */
+	size_t count_offset; /* a list: of their number, a size_t */
+	size_t element_size;
+	size_t max; /* a list: elements, over all parents together */
+	const char *help;
+};
+extern const struct object_row object_rows[N_OBJECTS];
+
+enum option_type {
+	OPTION_BOOL,     /* bool */
+	OPTION_NUMBER,   /* uint32_t */
+	OPTION_DURATION, /* uint64_t, ns */
+	OPTION_SIZE,     /* uint64_t, bytes */
+	OPTION_ENUM,     /* an enum, by its word */
+	OPTION_TEXT,     /* const char * */
+	OPTION_NAME,     /* const char *: of a listener, upstream or server */
+	OPTION_PATH,     /* const char *: absolute */
+	OPTION_TARGET,   /* const char *: where log lines go */
+	OPTION_LISTEN,   /* const char * and struct endpoint: where to listen */
+	OPTION_SERVER,   /* const char * and struct endpoint: where to connect to */
+	N_OPTION_TYPES
+};
+
+/* When a changed value takes effect at a reload. */
+enum reload { RELOAD_LIVE, RELOAD_WORKERS, RELOAD_RESTART, N_RELOADS };
+extern const char *const reload_texts[N_RELOADS];
+
+struct option {
+	enum object object;
+	const char *key;
+	enum option_type type;
+	uint64_t min, max;        /* numbers, durations, sizes; texts: length */
+	const char *zero;         /* what 0 means where it is allowed, although it may be below min; NULL where it is not */
+	const char *zero_word;    /* a word that may be written for 0 ("auto") */
+	const char *const *words; /* enums: by value */
+	size_t n_words;
+	const char *fallback; /* the default, as it would be written, without quotes; NULL = must be set, or derived_from says what */
+	const char *derived_default; /* for the manual: what the default is made from */
+	size_t offset;               /* in the struct of the object's list element, or in struct config */
+	size_t endpoint_offset;      /* OPTION_LISTEN, OPTION_SERVER */
+	enum reload reload;
+	const char *help; /* mdoc-free sentences */
+};
+extern const struct option option_rows[];
+extern const size_t n_option_rows;
+
+/* The row of a setting, or NULL. */
+const struct option *option_find(enum object object, const char *key);
+/* The object that is at key in another, or N_OBJECTS. */
+enum object object_find(enum object parent, const char *key);
+/* The names of all that may stand in an object; returns how many. */
+size_t option_keys(enum object object, const char *out[], size_t size);
+
+#endif

@@ -1,0 +1,183 @@
+/* aegis: the command line. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "config/config.h"
+#include "master/command.h"
+#include "master/master.h"
+#include "os/cpu.h"
+#include "os/notify.h"
+#include "os/title.h"
+
+enum { EXIT_ARGUMENTS = 1 };
+enum { OPTION_MANUAL = 256 };
+
+static const char usage[] =
+        "Usage: aegis [-c FILE] [-r DIR] [-e TEXT]...     run in the foreground (systemd's way)\n"
+        "       aegis LISTEN UPSTREAM [UPSTREAM...]       quick mode, no file: aegis 0.0.0.0:8080 127.0.0.1:3000\n"
+        "       aegis -s COMMAND [-r DIR]                 tell the running instance: reload, drain, stop, quit, reopen\n"
+        "\n"
+        "  -c FILE  settings (" AEGIS_SYSCONFDIR "/aegis.conf)\n"
+        "  -e TEXT  override a setting: -e 'workers = 2;'\n"
+        "  -r DIR   runtime directory: pid file and shared memory (/run/aegis, or one of your own when not root)\n"
+        "  -t       check the settings, list all errors\n"
+        "  -T       print the effective settings, and where each came from\n"
+        "  -V       print the version, and which features work here\n"
+        "  -h       print this\n"
+        "\n"
+        "Signals: HUP reload, TERM INT QUIT stop gracefully (again: at once), WINCH drain, USR1 reopen logs.\n"
+        "Exit status: 0 ok, 1 invalid settings or arguments, 2 cannot bind or start, 3 refused by the running instance,\n"
+        "4 no running instance. See aegis(8), aegis.conf(5), aegis-stat(1).\n";
+
+enum mode { MODE_RUN, MODE_CHECK, MODE_DUMP, MODE_SIGNAL, MODE_VERSION, MODE_HELP, MODE_MANUAL };
+
+struct arguments {
+	enum mode mode;
+	const char *verb;
+	const char **overrides; /* [argc] */
+	struct config_source source;
+	bool quick;
+};
+
+static int parse_arguments(int argc, char **argv, struct arguments *out)
+{
+	static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' },
+		{ "manual", no_argument, NULL, OPTION_MANUAL }, { NULL, 0, NULL, 0 } };
+	static const struct {
+		int option;
+		enum mode mode;
+	} modes[] = { { 't', MODE_CHECK }, { 'T', MODE_DUMP }, { 'V', MODE_VERSION }, { 'h', MODE_HELP }, { OPTION_MANUAL, MODE_MANUAL },
+		{ 's', MODE_SIGNAL } };
+	int option;
+	while ((option = getopt_long(argc, argv, "c:r:e:s:tTVh", long_options, NULL)) != -1) {
+		for (size_t i = 0; i < ARRAY_LEN(modes); i++)
+			if (option == modes[i].option)
+				out->mode = modes[i].mode;
+		if (option == 'c')
+			out->source.file = optarg;
+		else if (option == 'r')
+			out->source.runtime_dir = optarg;
+		else if (option == 'e')
+			out->overrides[out->source.n_overrides++] = optarg;
+		else if (option == 's')
+			out->verb = optarg;
+		else if (option == '?')
+			return -EINVAL; /* getopt has said why */
+	}
+	out->source.overrides = out->overrides;
+	if (optind == argc)
+		return 0;
+	out->quick = true;
+	out->source.quick_listen = argv[optind];
+	out->source.quick_upstreams = (const char *const *)&argv[optind + 1];
+	out->source.n_quick_upstreams = (size_t)(argc - optind - 1);
+	if (out->source.n_quick_upstreams > 0 && !out->source.file && out->mode != MODE_SIGNAL)
+		return 0;
+	if (out->mode == MODE_SIGNAL)
+		fprintf(stderr, "aegis: -s takes one command, and \"%s\" is one word too many\n", argv[optind]);
+	else if (out->source.file)
+		fprintf(stderr, "aegis: \"%s\": either -c FILE or LISTEN UPSTREAM..., not both\n", argv[optind]);
+	else
+		fprintf(stderr,
+		        "aegis: \"%s\" is a listen address without an upstream: aegis LISTEN UPSTREAM..., for example aegis :8080 "
+		        "127.0.0.1:3000\n",
+		        argv[optind]);
+	return -EINVAL;
+}
+
+static int check(const struct arguments *arguments)
+{
+	struct config *config;
+	struct config_errors errors = { 0 };
+	if (config_load(&arguments->source, &config, &errors)) {
+		fputs(errors.lines, stderr);
+		fprintf(stderr, "aegis: %zu error%s\n", errors.count, errors.count == 1 ? "" : "s");
+		config_errors_clear(&errors);
+		return EXIT_ARGUMENTS;
+	}
+	if (arguments->mode == MODE_DUMP)
+		config_dump(config, stdout);
+	else
+		printf("%s: the settings are valid: %zu listener%s, %zu upstream%s\n",
+		        arguments->source.file ? arguments->source.file : "command line", config->n_listeners,
+		        config->n_listeners == 1 ? "" : "s", config->n_upstreams, config->n_upstreams == 1 ? "" : "s");
+	config_free(config);
+	return EXIT_SUCCESS;
+}
+
+static int version(void)
+{
+	struct cpu_set cpus;
+	cpu_usable("", &cpus);
+	printf("aegis %s\n\n", PACKAGE_VERSION);
+	printf("%-12s yes (the only engine of this version)\n", "epoll");
+	printf("%-12s %d usable CPU%s", "workers", cpu_worker_count(&cpus), cpu_worker_count(&cpus) == 1 ? "" : "s");
+	printf(" (%d in the affinity mask", cpus.n);
+	if (cpus.quota > 0)
+		printf(", cgroup quota %.2f", cpus.quota);
+	printf(")\n%-12s %s\n", "numa", cpu_numa_nodes() > 0 ? "yes" : "no: the kernel tells of no NUMA nodes");
+	printf("%-12s %s\n", "systemd", notify_enabled() ? "yes" : "no: $NOTIFY_SOCKET is not set (not started by systemd)");
+	printf("%-12s %s\n", "privileges",
+	        geteuid() == 0 ? "root: binds any port, then workers become another user"
+	                       : "none: ports from 1024 up, workers stay this user");
+	return EXIT_SUCCESS;
+}
+
+static int tell_running(const struct arguments *arguments)
+{
+	char dir[256];
+	const char *runtime_dir = arguments->source.runtime_dir;
+	struct config *config = NULL;
+	struct config_errors errors = { 0 };
+	/* Where the settings can be read they say where it runs; a file that is broken now must not keep us from stopping it. */
+	if (!runtime_dir && arguments->source.file && config_load(&arguments->source, &config, &errors) == 0)
+		runtime_dir = config->runtime_dir;
+	int status = command_send(runtime_dir ? runtime_dir : config_default_runtime_dir(dir, sizeof dir), arguments->verb);
+	config_errors_clear(&errors);
+	config_free(config);
+	return status;
+}
+
+static int run(const struct arguments *arguments)
+{
+	switch (arguments->mode) {
+	case MODE_CHECK:
+	case MODE_DUMP:
+		return check(arguments);
+	case MODE_VERSION:
+		return version();
+	case MODE_SIGNAL:
+		return tell_running(arguments);
+	case MODE_HELP:
+		fputs(usage, stdout);
+		return EXIT_SUCCESS;
+	case MODE_MANUAL:
+		config_manual(stdout);
+		return EXIT_SUCCESS;
+	case MODE_RUN:
+		break;
+	}
+	notify_init();
+	return master_run(&arguments->source, arguments->quick);
+}
+
+int main(int argc, char **argv)
+{
+	title_init(argc, argv); /* before anything points into argv */
+	struct arguments arguments = { .overrides = calloc((size_t)argc + 1, sizeof(char *)) };
+	if (!arguments.overrides)
+		return EXIT_ARGUMENTS;
+	int status = EXIT_ARGUMENTS;
+	if (parse_arguments(argc, argv, &arguments) == 0) {
+		if (!arguments.source.file && !arguments.quick)
+			arguments.source.file = AEGIS_SYSCONFDIR "/aegis.conf";
+		status = run(&arguments);
+	} else {
+		fputs("Try `aegis -h`.\n", stderr);
+	}
+	free(arguments.overrides);
+	return status;
+}

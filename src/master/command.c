@@ -1,0 +1,119 @@
+#include "master/command.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "os/process.h"
+#include "os/region.h"
+#include "shm/layout.h"
+
+enum { EXIT_ARGUMENTS = 1, EXIT_REFUSED = 3, EXIT_NOT_RUNNING = 4 };
+
+#define RELOAD_WAIT_NS (60 * NS_PER_S)
+enum { LOOK_EVERY_MS = 10 };
+
+static const struct {
+	const char *verb;
+	int signal;
+} verbs[] = {
+	{ "reload", SIGHUP },
+	{ "drain", SIGWINCH },
+	{ "stop", SIGTERM },
+	{ "quit", SIGQUIT },
+	{ "reopen", SIGUSR1 },
+};
+
+static int open_segment(const char *runtime_dir, struct shm *shm, void **base, uint64_t *size)
+{
+	char path[512], why[256];
+	(void)snprintf(path, sizeof path, "%s/stats", runtime_dir);
+	int error = region_open(path, 0, base, size);
+	if (error)
+		return error;
+	error = shm_attach(shm, *base, *size, why, sizeof why);
+	if (error)
+		region_close(*base, *size);
+	return error;
+}
+
+static uint64_t reloads(const struct shm *shm)
+{
+	return counter_get(&shm->header->reloads_ok) + counter_get(&shm->header->reloads_failed);
+}
+
+/* Wait until one more reload has ended than before. */
+static int await_reload(const struct shm *shm, uint64_t before, pid_t pid)
+{
+	uint64_t deadline_ns = clock_now_ns() + RELOAD_WAIT_NS;
+	while (reloads(shm) == before) {
+		if (kill(pid, 0) < 0 && errno == ESRCH) {
+			fprintf(stderr, "aegis: the running instance (pid %d) ended\n", (int)pid);
+			return EXIT_REFUSED;
+		}
+		if (clock_now_ns() > deadline_ns) {
+			fprintf(stderr, "aegis: the running instance (pid %d) has not answered within 60 s; see its log\n", (int)pid);
+			return EXIT_REFUSED;
+		}
+		(void)poll(NULL, 0, LOOK_EVERY_MS);
+	}
+	if (atomic_load(&shm->header->last_reload_ok))
+		return EXIT_SUCCESS;
+	char note[SHM_NOTE_SIZE];
+	memcpy(note, shm->header->last_reload_note, sizeof note);
+	note[sizeof note - 1] = '\0';
+	fprintf(stderr, "aegis: the running instance refused the reload and goes on as before: %s\n", note);
+	return EXIT_REFUSED;
+}
+
+static int send(pid_t pid, int signal)
+{
+	if (kill(pid, signal) == 0)
+		return EXIT_SUCCESS;
+	fprintf(stderr, "aegis: cannot signal the running instance (pid %d): %s\n", (int)pid, strerror(errno));
+	return EXIT_REFUSED;
+}
+
+static int reload(const char *runtime_dir, pid_t pid)
+{
+	struct shm shm;
+	void *base;
+	uint64_t size;
+	if (open_segment(runtime_dir, &shm, &base, &size))
+		return send(pid, SIGHUP); /* not ours to read: the answer is in the log */
+	uint64_t before = reloads(&shm);
+	int status = send(pid, SIGHUP);
+	if (status == EXIT_SUCCESS)
+		status = await_reload(&shm, before, pid);
+	region_close(base, size);
+	return status;
+}
+
+int command_send(const char *runtime_dir, const char *verb)
+{
+	const char *names[ARRAY_LEN(verbs)];
+	char path[512];
+	int signal = 0;
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		names[i] = verbs[i].verb;
+		if (strcmp(verb, verbs[i].verb) == 0)
+			signal = verbs[i].signal;
+	}
+	if (!signal) {
+		const char *nearest = text_nearest(verb, names, ARRAY_LEN(verbs));
+		fprintf(stderr, "aegis: -s %s: no such command; %s%s%sone of reload, drain, stop, quit, reopen\n", verb,
+		        nearest ? "did you mean " : "", nearest ? nearest : "", nearest ? "? It takes " : "it takes ");
+		return EXIT_ARGUMENTS;
+	}
+	(void)snprintf(path, sizeof path, "%s/aegis.pid", runtime_dir);
+	int pid = process_running(path);
+	if (pid <= 0) {
+		fprintf(stderr, "aegis: no Aegis is running in %s%s%s; -r DIR names another directory\n", runtime_dir,
+		        pid == -ENOENT || pid == 0 ? "" : ": ", pid == -ENOENT || pid == 0 ? "" : strerror(-pid));
+		return EXIT_NOT_RUNNING;
+	}
+	return signal == SIGHUP ? reload(runtime_dir, pid) : send(pid, signal);
+}

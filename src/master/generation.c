@@ -1,0 +1,347 @@
+#include "master/generation.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "master/master.h"
+#include "master/segment.h"
+#include "master/transition.h"
+#include "os/channel.h"
+#include "os/process.h"
+#include "os/title.h"
+#include "worker/worker.h"
+
+#define STEADY_NS (5 * NS_PER_S) /* a worker that lived so long did not die of its settings */
+#define RESPAWN_FIRST_NS (100 * NS_PER_MS)
+#define RESPAWN_MOST_NS (10 * NS_PER_S)
+
+static void on_respawn(struct loop_timer *timer);
+static void on_channel(struct loop_io *io, int events);
+
+struct generation *generation_new(struct master *master, uint32_t number, struct config *config, struct listener **listeners,
+        const struct places *places, uint32_t n_workers)
+{
+	struct generation *generation = calloc(1, sizeof *generation);
+	struct worker_process *workers = calloc(n_workers, sizeof *workers);
+	if (!generation || !workers) {
+		free(generation);
+		free(workers);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < n_workers; i++) {
+		workers[i] = (struct worker_process){ .generation = generation, .slot = i, .channel = -1 };
+		loop_timer_init(&workers[i].respawn, on_respawn);
+		loop_io_init(&workers[i].channel_io, on_channel);
+	}
+	*generation = (struct generation){ .master = master,
+		.number = number,
+		.config = config,
+		.listeners = listeners,
+		.places = *places,
+		.n_workers = n_workers,
+		.workers = workers };
+	return generation;
+}
+
+static void close_channel(struct worker_process *worker)
+{
+	if (worker->channel < 0)
+		return;
+	loop_io_stop(worker->generation->master->loop, &worker->channel_io);
+	close(worker->channel);
+	worker->channel = -1;
+}
+
+void generation_free(struct generation *generation)
+{
+	if (!generation)
+		return;
+	for (uint32_t i = 0; i < generation->n_workers; i++) {
+		loop_timer_stop(generation->master->loop, &generation->workers[i].respawn);
+		close_channel(&generation->workers[i]);
+	}
+	places_free(&generation->places);
+	config_free(generation->config);
+	free(generation->listeners);
+	free(generation->workers);
+	free(generation);
+}
+
+/* --- forking --------------------------------------------------------------------------------------------------------------- */
+
+static int cpu_of_slot(const struct generation *generation, uint32_t slot)
+{
+	const struct cpu_set *cpus = &generation->master->cpus;
+	return generation->config->pin ? cpus->cpus[slot % (uint32_t)cpus->n] : -1;
+}
+
+static void take_seat(const struct worker_process *worker)
+{
+	struct shm *shm = &worker->generation->master->shm;
+	struct shm_seat *seat = &shm->seats[worker->seat];
+	atomic_store(&seat->slot, worker->slot);
+	atomic_store(&seat->generation, worker->generation->number);
+	atomic_store(&seat->cpu, cpu_of_slot(worker->generation, worker->slot));
+	atomic_store(&seat->sessions, 0);
+	atomic_store(&seat->started_ns, worker->forked_ns);
+	atomic_store(&seat->base_accepts, counter_get(&seat->accepts));
+	atomic_store(&seat->loop_lag_ns, 0);
+	atomic_store(&seat->beat_ns, worker->forked_ns);
+	atomic_store(&seat->pid, worker->pid);
+	atomic_store(&seat->pid_start_ticks, process_start_ticks(worker->pid));
+	atomic_store(&seat->state, SEAT_STARTING);
+}
+
+static _Noreturn void child_main(struct worker_process *worker, int channel)
+{
+	struct generation *generation = worker->generation;
+	struct master *master = generation->master;
+	struct worker_args args = { .config = generation->config,
+		.listeners = generation->listeners,
+		.places = { .listeners = generation->places.listeners, .servers = (const uint32_t *const *)generation->places.servers },
+		.shm = &master->shm,
+		.seat = worker->seat,
+		.slot = worker->slot,
+		.workers = generation->n_workers,
+		.generation = generation->number,
+		.cpu = cpu_of_slot(generation, worker->slot),
+		.channel = channel,
+		.identity = &master->identity,
+		.descriptors = master->descriptors };
+	master_release_in_child(master, generation, worker->slot);
+	_exit(worker_run(&args));
+}
+
+static int fork_worker(struct worker_process *worker)
+{
+	struct master *master = worker->generation->master;
+	int ends[2];
+	int error = segment_find_seat(&master->shm, worker->slot, &worker->seat);
+	if (!error)
+		error = channel_pair(ends);
+	if (error)
+		return error;
+	worker->forked_ns = clock_now_ns();
+	pid_t pid = fork();
+	if (pid < 0) {
+		error = -errno;
+		close(ends[0]);
+		close(ends[1]);
+		return error;
+	}
+	if (pid == 0) {
+		close(ends[0]);
+		child_main(worker, ends[1]);
+	}
+	close(ends[1]);
+	worker->pid = pid;
+	worker->channel = ends[0];
+	worker->state = WORKER_STARTING;
+	take_seat(worker);
+	if (loop_io_set(master->loop, &worker->channel_io, worker->channel, LOOP_READ))
+		(void)kill(worker->pid, SIGKILL); /* no memory to hear it: the next one may be luckier */
+	return 0;
+}
+
+int generation_fork(struct generation *generation)
+{
+	for (uint32_t i = 0; i < generation->n_workers; i++) {
+		int error = fork_worker(&generation->workers[i]);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* --- talking --------------------------------------------------------------------------------------------------------------- */
+
+static void tell(struct worker_process *worker, const struct channel_message *message, int fd)
+{
+	if (worker->state == WORKER_DEAD)
+		return;
+	int error = channel_send(worker->channel, message, fd);
+	if (error && error != -EPIPE)
+		log_error("worker %u gen %u (pid %d) does not listen: %s", worker->slot, worker->generation->number, (int)worker->pid,
+		        strerror(-error));
+}
+
+static void tell_all(struct generation *generation, const struct channel_message *message, int fd)
+{
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		tell(&generation->workers[i], message, fd);
+}
+
+static void go(struct worker_process *worker)
+{
+	tell(worker, &(struct channel_message){ .kind = MESSAGE_GO }, -1);
+	worker->state = WORKER_RUNNING;
+}
+
+void generation_go(struct generation *generation)
+{
+	generation->state = GENERATION_RUNNING;
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		if (generation->workers[i].state == WORKER_READY)
+			go(&generation->workers[i]);
+}
+
+void generation_drain(struct generation *generation, bool refuse, uint32_t pace, uint64_t timeout_ns)
+{
+	struct channel_message message = { .kind = refuse ? MESSAGE_REFUSE : MESSAGE_DRAIN, .value = pace, .value_ns = timeout_ns };
+	generation->state = GENERATION_DRAINING;
+	generation->refusing = generation->refusing || refuse;
+	for (uint32_t i = 0; i < generation->n_workers; i++) {
+		loop_timer_stop(generation->master->loop, &generation->workers[i].respawn);
+		tell(&generation->workers[i], &message, -1);
+		if (generation->workers[i].state != WORKER_DEAD && generation->workers[i].state != WORKER_STOPPED)
+			generation->workers[i].state = WORKER_DRAINING;
+	}
+}
+
+void generation_quit(struct generation *generation)
+{
+	generation->state = GENERATION_DRAINING;
+	tell_all(generation, &(struct channel_message){ .kind = MESSAGE_QUIT }, -1);
+}
+
+void generation_kill(struct generation *generation)
+{
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		if (generation->workers[i].state != WORKER_DEAD)
+			(void)kill(generation->workers[i].pid, SIGKILL);
+}
+
+void generation_send_log(struct generation *generation, int fd)
+{
+	tell_all(generation, &(struct channel_message){ .kind = MESSAGE_LOG }, fd);
+}
+
+static void worker_ready(struct worker_process *worker, uint32_t capacity)
+{
+	struct generation *generation = worker->generation;
+	log_debug("worker %u gen %u (pid %d) is ready for %u connections", worker->slot, generation->number, (int)worker->pid, capacity);
+	worker->state = WORKER_READY;
+	if (generation->state == GENERATION_RUNNING)
+		go(worker); /* it replaces one that died */
+	else if (generation->state == GENERATION_STARTING)
+		transition_worker_ready(generation->master->transition);
+}
+
+static void on_channel(struct loop_io *io, int events)
+{
+	struct worker_process *worker = container_of(io, struct worker_process, channel_io);
+	struct channel_message message;
+	int fd;
+	(void)events;
+	while (worker->channel >= 0) {
+		int error = channel_receive(worker->channel, &message, &fd);
+		if (error == -EAGAIN)
+			return;
+		if (error) {
+			/* It closed its end: it is about to exit, and SIGCHLD tells the rest. */
+			loop_io_stop(worker->generation->master->loop, io);
+			return;
+		}
+		if (fd >= 0)
+			close(fd);
+		if (message.kind == MESSAGE_READY) {
+			worker_ready(worker, message.value);
+			return; /* the generation may be gone */
+		}
+		if (message.kind == MESSAGE_STOPPED) {
+			worker->state = WORKER_STOPPED;
+			master_generation_changed(worker->generation->master);
+			return;
+		}
+	}
+}
+
+/* --- dying ----------------------------------------------------------------------------------------------------------------- */
+
+uint32_t generation_alive(const struct generation *generation)
+{
+	uint32_t alive = 0;
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		alive += generation->workers[i].state != WORKER_DEAD;
+	return alive;
+}
+
+bool generation_stopped(const struct generation *generation)
+{
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		if (generation->workers[i].state != WORKER_DEAD && generation->workers[i].state != WORKER_STOPPED)
+			return false;
+	return true;
+}
+
+static void respawn(struct worker_process *worker)
+{
+	struct master *master = worker->generation->master;
+	int error = fork_worker(worker);
+	if (!error) {
+		counter_add(&master->shm.header->worker_restarts, 1);
+		return;
+	}
+	log_error("cannot fork worker %u: %s; trying again", worker->slot, strerror(-error));
+	loop_timer_start(master->loop, &worker->respawn, NS_PER_S);
+}
+
+static void on_respawn(struct loop_timer *timer)
+{
+	respawn(container_of(timer, struct worker_process, respawn));
+}
+
+/* At once, unless it keeps dying: then ever later, up to RESPAWN_MOST_NS. */
+static void replace(struct worker_process *worker)
+{
+	uint64_t lived_ns = clock_now_ns() - worker->forked_ns;
+	worker->quick_deaths = lived_ns < STEADY_NS ? worker->quick_deaths + 1 : 0;
+	if (worker->quick_deaths <= 1) {
+		respawn(worker);
+		return;
+	}
+	uint32_t doublings = worker->quick_deaths - 2 < 7 ? worker->quick_deaths - 2 : 7;
+	uint64_t delay_ns = RESPAWN_FIRST_NS << doublings;
+	if (delay_ns > RESPAWN_MOST_NS)
+		delay_ns = RESPAWN_MOST_NS;
+	log_warn("worker %u keeps dying: the next try in %llu ms", worker->slot, (unsigned long long)(delay_ns / NS_PER_MS));
+	loop_timer_start(worker->generation->master->loop, &worker->respawn, delay_ns);
+}
+
+static void log_death(const struct worker_process *worker, int status)
+{
+	uint32_t number = worker->generation->number;
+	if (WIFSIGNALED(status))
+		log_error("worker %u gen %u (pid %d) was killed by signal %d (%s)%s", worker->slot, number, (int)worker->pid,
+		        WTERMSIG(status), strsignal(WTERMSIG(status)), WCOREDUMP(status) ? ", core dumped" : "");
+	else if (WEXITSTATUS(status) != 0 || worker->state == WORKER_RUNNING || worker->state == WORKER_STARTING)
+		log_error("worker %u gen %u (pid %d) exited with status %d", worker->slot, number, (int)worker->pid, WEXITSTATUS(status));
+	else
+		log_debug("worker %u gen %u (pid %d) is done", worker->slot, number, (int)worker->pid);
+}
+
+bool generation_reap(struct generation *generation, pid_t pid, int status)
+{
+	struct worker_process *worker = NULL;
+	for (uint32_t i = 0; i < generation->n_workers && !worker; i++)
+		if (generation->workers[i].state != WORKER_DEAD && generation->workers[i].pid == pid)
+			worker = &generation->workers[i];
+	if (!worker)
+		return false;
+	log_death(worker, status);
+	worker->state = WORKER_DEAD;
+	close_channel(worker);
+	master_clear_seat(generation->master, worker->seat);
+	if (generation->state == GENERATION_RUNNING)
+		replace(worker);
+	else if (generation->state == GENERATION_STARTING)
+		transition_worker_died(generation->master->transition);
+	else
+		master_generation_changed(generation->master);
+	return true;
+}

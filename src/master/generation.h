@@ -1,0 +1,77 @@
+/* A generation: the workers that run with one set of settings.
+ *
+ * Process: the master. States: STARTING (forked, not all ready) -> RUNNING -> DRAINING -> gone when its last worker is.
+ * Owner:   the generation owns its settings, its places in shared memory and its workers; the sockets are the master's.
+ */
+#ifndef AEGIS_MASTER_GENERATION_H
+#define AEGIS_MASTER_GENERATION_H
+
+#include "config/config.h"
+#include "master/places.h"
+#include "net/listener.h"
+#include "os/loop.h"
+#include "worker/message.h"
+
+struct master;
+struct generation;
+
+enum worker_state { WORKER_DEAD, WORKER_STARTING, WORKER_READY, WORKER_RUNNING, WORKER_DRAINING, WORKER_STOPPED };
+
+struct worker_process {
+	struct generation *generation;
+	uint32_t slot;
+	uint32_t seat;
+	enum worker_state state;
+	pid_t pid;
+	int channel;
+	struct loop_io channel_io;
+	struct loop_timer respawn;
+	uint64_t forked_ns;
+	uint32_t quick_deaths; /* in a row: the next one waits longer */
+};
+
+enum generation_state { GENERATION_STARTING, GENERATION_RUNNING, GENERATION_DRAINING };
+
+struct generation {
+	struct generation *next;
+	struct master *master;
+	uint32_t number;
+	enum generation_state state;
+	bool refusing; /* draining, and nobody goes on with its sockets */
+	struct config *config;
+	struct listener **listeners; /* [config->n_listeners], into the master's */
+	struct places places;
+	uint32_t n_workers;
+	struct worker_process *workers; /* [n_workers] */
+};
+
+/* Takes over config, listeners and places, on success only. NULL when out of memory. No worker is forked yet. */
+must_check struct generation *generation_new(struct master *master, uint32_t number, struct config *config, struct listener **listeners,
+        const struct places *places, uint32_t n_workers);
+void generation_free(struct generation *generation);
+
+/* Fork all workers. 0 or a negative errno: then some may run, end them with generation_kill(). */
+must_check int generation_fork(struct generation *generation);
+
+/* All workers are ready: accept. */
+void generation_go(struct generation *generation);
+
+/* Accept no more and end. refuse: nobody goes on with the sockets. */
+void generation_drain(struct generation *generation, bool refuse, uint32_t pace, uint64_t timeout_ns);
+
+/* End all connections and exit, now. */
+void generation_quit(struct generation *generation);
+/* SIGKILL, for what does not hear. */
+void generation_kill(struct generation *generation);
+
+/* Send the new log file to all. */
+void generation_send_log(struct generation *generation, int fd);
+
+uint32_t generation_alive(const struct generation *generation);
+/* Did every worker that lives say that it accepts no more? */
+bool generation_stopped(const struct generation *generation);
+
+/* A child died: true when it was a worker of this generation, which has then dealt with it (a running one is replaced). */
+bool generation_reap(struct generation *generation, pid_t pid, int status);
+
+#endif

@@ -1,0 +1,66 @@
+/* The master: parses, binds, forks, supervises. Most privilege, least code: no client bytes, no name resolution.
+ *
+ * It owns every listening socket for its whole life and has at most one transition (start, reload) under way. Signals come in
+ * through a descriptor; nothing runs in a handler.
+ */
+#ifndef AEGIS_MASTER_MASTER_H
+#define AEGIS_MASTER_MASTER_H
+
+#include "config/config.h"
+#include "master/generation.h"
+#include "os/cpu.h"
+#include "os/privileges.h"
+#include "shm/layout.h"
+
+struct transition;
+
+struct master {
+	struct loop *loop;
+	struct config_source source;
+	bool quick; /* quick mode: print a live line each second */
+	char runtime_dir[256];
+	char *pid_path, *stats_path;
+	int pid_fd;
+	int signal_fd;
+	struct loop_io signal_io;
+	struct loop_timer tick; /* once a second */
+	struct loop_timer watchdog;
+	struct loop_timer reclaim;  /* seats of dead workers that could not be cleared at once */
+	struct loop_timer deadline; /* a stop that takes too long */
+	struct shm shm;
+	uint32_t max_workers; /* what the segment has room for, of one generation */
+	struct identity identity;
+	struct cpu_set cpus;
+	uint64_t descriptors;
+	struct listener **listeners; /* all sockets, of whatever generation */
+	size_t n_listeners;
+	uint32_t last_generation;
+	uint32_t last_ready;         /* the last one that ran; 0 = still starting */
+	struct generation *running;  /* NULL before the first and when drained */
+	struct generation *draining; /* the newest first */
+	struct transition *transition;
+	bool reload_again; /* a reload was asked for while one was under way */
+	bool stopping;
+	bool draining_by_request; /* WINCH: stay up without accepting, until HUP */
+	bool orphans;             /* seats of a former master's workers may be taken */
+	int exit_status;
+	uint64_t live_bytes, live_connections, live_ns; /* quick mode: at the last line */
+};
+
+/* Run in the foreground until stopped. Returns the exit status of the program (see INTERFACE: 0, 1, 2). The source's texts must
+ * stay. */
+must_check int master_run(const struct config_source *source, bool quick);
+
+/* For the other files of the master. */
+void master_log_errors(const struct config_errors *errors);
+void master_set_state(struct master *master, enum instance_state state);
+/* Let go, in a forked child, of the master's descriptors: all but the sockets that
+ * keep_slot of `generation` (NULL: nobody) accepts from. */
+void master_release_in_child(struct master *master, const struct generation *generation, uint32_t keep_slot);
+/* A worker of some generation died or stopped: drop what is over, go on with what waited for it. */
+void master_generation_changed(struct master *master);
+void master_clear_seat(struct master *master, uint32_t seat);
+/* The transition ended. status 0, or what a start would exit with. */
+void master_transition_done(struct master *master, struct transition *transition, int status);
+
+#endif

@@ -1,0 +1,83 @@
+#include "master/places.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "shm/sums.h"
+
+static int claim_servers(struct places *places, struct shm *shm, const struct config *config)
+{
+	for (size_t i = 0; i < config->n_upstreams; i++) {
+		const struct upstream_config *upstream = &config->upstreams[i];
+		places->servers[i] = calloc(upstream->n_servers, sizeof(uint32_t));
+		if (!places->servers[i])
+			return -ENOMEM;
+		for (size_t j = 0; j < upstream->n_servers; j++) {
+			int error = shm_claim_server(shm, upstream->name, upstream->servers[j].name, &places->servers[i][j]);
+			if (error)
+				return error;
+		}
+	}
+	return 0;
+}
+
+int places_claim(struct places *out, struct shm *shm, const struct config *config)
+{
+	struct places places = { .n_upstreams = config->n_upstreams };
+	places.listeners = calloc(config->n_listeners, sizeof *places.listeners);
+	places.servers = calloc(config->n_upstreams, sizeof *places.servers);
+	int error = places.listeners && places.servers ? 0 : -ENOMEM;
+	for (size_t i = 0; !error && i < config->n_listeners; i++)
+		error = shm_claim_listener(shm, config->listeners[i].name, &places.listeners[i]);
+	if (!error)
+		error = claim_servers(&places, shm, config);
+	if (error)
+		places_free(&places);
+	else
+		*out = places;
+	return error;
+}
+
+void places_free(struct places *places)
+{
+	for (size_t i = 0; places->servers && i < places->n_upstreams; i++)
+		free(places->servers[i]);
+	free(places->servers);
+	free(places->listeners);
+	*places = (struct places){ 0 };
+}
+
+static void retire_all(struct shm *shm)
+{
+	for (uint32_t i = 0; i < sums_n_listeners(shm); i++)
+		atomic_store(&shm->listeners[i].in_use, 0);
+	for (uint32_t i = 0; i < sums_n_servers(shm); i++)
+		atomic_store(&shm->servers[i].in_use, 0);
+}
+
+static void publish_server(struct shm_server *row, const struct server_config *server)
+{
+	(void)text_copy(row->address, sizeof row->address, server->address);
+	atomic_store(&row->weight, server->weight);
+	atomic_store(
+	        &row->flags, (server->backup ? (uint32_t)SHM_SERVER_BACKUP : 0) | (server->disabled ? (uint32_t)SHM_SERVER_DISABLED : 0));
+	atomic_store(&row->in_use, 1);
+}
+
+void places_publish(const struct places *places, struct shm *shm, const struct config *config, struct listener *const *listeners)
+{
+	retire_all(shm);
+	atomic_store(&shm_limit(shm, limit_global())->max, config->max_connections);
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		const struct listener_config *listener = &config->listeners[i];
+		struct shm_listener *row = &shm->listeners[places->listeners[i]];
+		addr_format(&listeners[i]->bound, row->address, sizeof row->address);
+		(void)text_copy(row->upstream, sizeof row->upstream, config->upstreams[listener->upstream].name);
+		atomic_store(&shm_limit(shm, limit_listener(places->listeners[i]))->max, listener->max_connections);
+		atomic_store(&row->in_use, 1);
+	}
+	for (size_t i = 0; i < config->n_upstreams; i++)
+		for (size_t j = 0; j < config->upstreams[i].n_servers; j++)
+			publish_server(&shm->servers[places->servers[i][j]], &config->upstreams[i].servers[j]);
+}

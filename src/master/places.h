@@ -1,0 +1,24 @@
+/* Where the listeners and servers of some settings have their rows in shared memory. */
+#ifndef AEGIS_MASTER_PLACES_H
+#define AEGIS_MASTER_PLACES_H
+
+#include "config/config.h"
+#include "net/listener.h"
+#include "shm/layout.h"
+#include "tcp/tcp.h"
+
+struct places {
+	uint32_t *listeners;
+	uint32_t **servers;
+	size_t n_upstreams;
+};
+
+/* Find a row for each by its stable name. 0 and *out, or -ENOSPC (more than the segment holds) or -ENOMEM. */
+must_check int places_claim(struct places *out, struct shm *shm, const struct config *config);
+void places_free(struct places *places);
+
+/* The settings take effect: write names, addresses and limits into the rows; what is no longer in the settings is retired.
+ * listeners are the sockets, [config->n_listeners]. */
+void places_publish(const struct places *places, struct shm *shm, const struct config *config, struct listener *const *listeners);
+
+#endif

@@ -1,0 +1,23 @@
+/* The master's side of the shared segment: making it, or going on with the one that a killed master left behind. */
+#ifndef AEGIS_MASTER_SEGMENT_H
+#define AEGIS_MASTER_SEGMENT_H
+
+#include <sys/types.h>
+
+#include "shm/limit.h"
+
+/* Map path with room for at least dims. A segment left by a master that died is taken over when its layout is ours and it is large
+ * enough: counters go on, seats of processes that are gone are cleared. Else a new one is made. 0 or a negative errno. */
+must_check int segment_open(struct shm *shm, const char *path, const struct shm_dims *dims, gid_t gid);
+
+/* A free seat for a new worker of a slot, or -ENOSPC. A slot gets a seat that it had before, so that its own counters go on. */
+must_check int segment_find_seat(const struct shm *shm, uint32_t slot, uint32_t *out);
+
+/* The worker of the seat is dead: give back what it held, and free the seat. 0, or -EAGAIN: call again soon. */
+must_check int segment_clear_seat(struct shm *shm, uint32_t seat);
+
+/* Clear the seats whose processes are gone, whoever's they were: workers can outlive a master that was killed. Returns how many
+ * seats are taken still. */
+uint32_t segment_clear_gone(struct shm *shm);
+
+#endif

@@ -1,0 +1,459 @@
+#include "master/transition.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "master/preflight.h"
+
+#define PREFLIGHT_NS (30 * NS_PER_S)
+#define READY_NS (20 * NS_PER_S)
+
+enum { EXIT_SETTINGS = 1, EXIT_START = 2 };
+
+/* A socket set that this transition made or changed, to be taken back when it fails. */
+struct change {
+	struct listener *listener;
+	uint32_t fds_before; /* 0: made anew */
+};
+
+struct transition {
+	struct master *master;
+	struct config *config;       /* until the generation owns it */
+	struct listener **listeners; /* the same */
+	struct places places;        /* the same */
+	struct generation *generation;
+	struct change *changes;
+	size_t n_changes;
+	struct preflight preflight;
+	struct loop_io preflight_io;
+	struct loop_timer deadline;
+	bool log_changed;
+	char note[SHM_NOTE_SIZE];
+};
+
+const char *transition_note(const struct transition *transition)
+{
+	return transition->note;
+}
+
+static const struct config *running_config(const struct transition *transition)
+{
+	return transition->master->running ? transition->master->running->config : NULL;
+}
+
+/* --- taking back ----------------------------------------------------------------------------------------------------------- */
+
+static void forget_listener(struct master *master, struct listener *listener)
+{
+	for (size_t i = 0; i < master->n_listeners; i++)
+		if (master->listeners[i] == listener) {
+			master->listeners[i] = master->listeners[--master->n_listeners];
+			break;
+		}
+	listener_free(listener);
+}
+
+static void take_back(struct transition *transition)
+{
+	struct master *master = transition->master;
+	const struct config *running = running_config(transition);
+	for (size_t i = transition->n_changes; i-- > 0;) {
+		struct change *change = &transition->changes[i];
+		if (change->fds_before)
+			listener_shrink(change->listener, change->fds_before);
+		else
+			forget_listener(master, change->listener);
+	}
+	transition->n_changes = 0;
+	if (transition->log_changed && running && log_open(running->log.target, running->log.level, running->log.format))
+		log_error("cannot open the log %s again", running->log.target);
+}
+
+/* The workers that were forked go; the generation is freed when the last one is reaped. */
+static void abandon_generation(struct transition *transition)
+{
+	struct generation *generation = transition->generation;
+	struct master *master = transition->master;
+	if (!generation)
+		return;
+	transition->generation = NULL;
+	generation->state = GENERATION_DRAINING;
+	generation_kill(generation);
+	/* Its sockets may be closed now; nothing looks at them any more. */
+	free(generation->listeners);
+	generation->listeners = NULL;
+	generation->next = master->draining;
+	master->draining = generation;
+}
+
+static void publish(struct master *master, const struct generation *generation)
+{
+	struct shm_header *header = master->shm.header;
+	places_publish(&generation->places, &master->shm, generation->config, generation->listeners);
+	atomic_store(&header->generation, generation->number);
+	atomic_store(&header->workers, generation->n_workers);
+}
+
+static void fail(struct transition *transition, int status, const char *format, ...) printf_like(3, 4);
+static void fail(struct transition *transition, int status, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(transition->note, sizeof transition->note, format, args);
+	va_end(args);
+	take_back(transition);
+	abandon_generation(transition);
+	if (transition->master->running) /* rows that were claimed for the settings that failed are nobody's again */
+		publish(transition->master, transition->master->running);
+	master_transition_done(transition->master, transition, status);
+}
+
+void transition_free(struct transition *transition)
+{
+	struct loop *loop = transition->master->loop;
+	loop_timer_stop(loop, &transition->deadline);
+	if (transition->preflight.pid) {
+		loop_io_stop(loop, &transition->preflight_io);
+		preflight_end(&transition->preflight);
+	}
+	places_free(&transition->places);
+	config_free(transition->config);
+	free(transition->listeners);
+	free(transition->changes);
+	free(transition);
+}
+
+void transition_cancel(struct transition *transition)
+{
+	fail(transition, EXIT_START, "stopped before it was complete");
+}
+
+/* --- switch ---------------------------------------------------------------------------------------------------------------- */
+
+static void end_oldest(struct master *master, uint32_t most)
+{
+	uint32_t count = 0;
+	for (struct generation *generation = master->draining; generation; generation = generation->next)
+		if (++count > most) {
+			log_warn("generation %u is still draining, and drain.max_generations is %u: ending it", generation->number, most);
+			generation_quit(generation);
+		}
+}
+
+static void retire_running(struct master *master, const struct config *next)
+{
+	struct generation *old = master->running;
+	if (!old)
+		return;
+	master->running = NULL;
+	old->next = master->draining;
+	master->draining = old;
+	generation_drain(old, false, next->drain.pace, next->drain.timeout_ns);
+	end_oldest(master, next->drain.max_generations);
+}
+
+static void switch_over(struct transition *transition)
+{
+	struct master *master = transition->master;
+	struct generation *generation = transition->generation;
+	char why[256];
+	for (size_t i = 0; i < generation->config->n_listeners; i++)
+		if (listener_listen(generation->listeners[i], &generation->config->listeners[i], why, sizeof why)) {
+			log_error("%s", why);
+			fail(transition, EXIT_START, "%s", why);
+			return;
+		}
+	loop_timer_stop(master->loop, &transition->deadline);
+	transition->n_changes = 0;
+	transition->generation = NULL;
+	publish(master, generation);
+	generation_go(generation);
+	retire_running(master, generation->config);
+	master->running = generation;
+	master_transition_done(master, transition, 0);
+}
+
+/* --- fork, and wait for all ------------------------------------------------------------------------------------------------ */
+
+/* Workers that were told to refuse new clients shut the sockets down when they stop: only then may the sockets be revived. */
+static bool sockets_are_being_refused(const struct master *master)
+{
+	for (const struct generation *generation = master->draining; generation; generation = generation->next)
+		if (generation->refusing && !generation_stopped(generation))
+			return true;
+	return false;
+}
+
+void transition_try_switch(struct transition *transition)
+{
+	const struct generation *generation = transition->generation;
+	for (uint32_t i = 0; generation && i < generation->n_workers; i++)
+		if (generation->workers[i].state != WORKER_READY)
+			return;
+	if (generation && !sockets_are_being_refused(transition->master))
+		switch_over(transition);
+}
+
+void transition_worker_ready(struct transition *transition)
+{
+	transition_try_switch(transition);
+}
+
+void transition_worker_died(struct transition *transition)
+{
+	log_error("a worker of the new generation died before it was ready: giving the new generation up");
+	fail(transition, EXIT_START, "a worker died before it was ready; see the log");
+}
+
+void transition_reap(struct transition *transition)
+{
+	struct generation *generation = transition ? transition->generation : NULL;
+	for (uint32_t i = 0; generation && i < generation->n_workers; i++) {
+		int status;
+		pid_t pid = generation->workers[i].pid;
+		if (generation->workers[i].state != WORKER_DEAD && waitpid(pid, &status, WNOHANG) > 0) {
+			(void)generation_reap(generation, pid, status);
+			return; /* the transition is over */
+		}
+	}
+}
+
+static void on_ready_overdue(struct loop_timer *timer)
+{
+	struct transition *transition = container_of(timer, struct transition, deadline);
+	log_error(
+	        "the workers of the new generation were not ready within %llu s: giving it up", (unsigned long long)(READY_NS / NS_PER_S));
+	fail(transition, EXIT_START, "the new workers were not ready in time");
+}
+
+static uint32_t worker_count(const struct transition *transition)
+{
+	return transition->config->workers ? transition->config->workers : (uint32_t)cpu_worker_count(&transition->master->cpus);
+}
+
+static void fork_generation(struct transition *transition)
+{
+	struct master *master = transition->master;
+	uint32_t number = master->last_generation + 1;
+	int error = places_claim(&transition->places, &master->shm, transition->config);
+	if (error) {
+		log_error("cannot place the listeners and servers in shared memory: %s",
+		        error == -ENOSPC ? "too many; restart Aegis" : strerror(-error));
+		fail(transition, EXIT_START, "no room in shared memory");
+		return;
+	}
+	transition->generation =
+	        generation_new(master, number, transition->config, transition->listeners, &transition->places, worker_count(transition));
+	if (!transition->generation) {
+		fail(transition, EXIT_START, "out of memory");
+		return;
+	}
+	transition->config = NULL;
+	transition->listeners = NULL;
+	transition->places = (struct places){ 0 };
+	master->last_generation = number;
+	loop_timer_init(&transition->deadline, on_ready_overdue);
+	loop_timer_start(master->loop, &transition->deadline, READY_NS);
+	error = generation_fork(transition->generation);
+	if (error) {
+		log_error("cannot fork the workers: %s", strerror(-error));
+		fail(transition, EXIT_START, "cannot fork: %s", strerror(-error));
+	}
+}
+
+/* --- bind what is new ------------------------------------------------------------------------------------------------------ */
+
+static struct listener *find_listener(const struct transition *transition, const struct listener_config *config)
+{
+	const struct master *master = transition->master;
+	for (size_t i = 0; i < master->n_listeners; i++)
+		if (listener_matches(master->listeners[i], config))
+			return master->listeners[i];
+	return NULL;
+}
+
+static int keep_listener(struct master *master, struct listener *listener)
+{
+	struct listener **listeners = realloc(master->listeners, (master->n_listeners + 1) * sizeof(struct listener *));
+	if (!listeners)
+		return -ENOMEM;
+	master->listeners = listeners;
+	listeners[master->n_listeners++] = listener;
+	return 0;
+}
+
+static int bind_one(struct transition *transition, const struct listener_config *config, uint32_t slots, struct listener **out, char *why,
+        size_t why_size)
+{
+	struct listener *listener = find_listener(transition, config);
+	uint32_t before = listener ? listener->n_fds : 0;
+	int error =
+	        listener ? listener_grow(listener, config, slots, why, why_size) : listener_bind(config, slots, &listener, why, why_size);
+	if (error)
+		return error;
+	if (before == 0 && keep_listener(transition->master, listener)) {
+		listener_free(listener);
+		(void)snprintf(why, why_size, "out of memory");
+		return -ENOMEM;
+	}
+	transition->changes[transition->n_changes++] = (struct change){ listener, before };
+	*out = listener;
+	return 0;
+}
+
+/* All that cannot be bound is told, not only the first. */
+static bool bind_all(struct transition *transition)
+{
+	const struct config *config = transition->config;
+	char why[256];
+	size_t failed = 0;
+	transition->listeners = calloc(config->n_listeners, sizeof(struct listener *));
+	transition->changes = calloc(config->n_listeners, sizeof *transition->changes);
+	if (!transition->listeners || !transition->changes) {
+		fail(transition, EXIT_START, "out of memory");
+		return false;
+	}
+	for (size_t i = 0; i < config->n_listeners; i++)
+		if (bind_one(transition, &config->listeners[i], worker_count(transition), &transition->listeners[i], why, sizeof why)) {
+			log_error("listener %s: %s", config->listeners[i].name, why);
+			failed++;
+		}
+	if (failed)
+		fail(transition, EXIT_START, "%s", why);
+	return failed == 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return strcmp(a, b) == 0;
+}
+
+static bool open_log(struct transition *transition)
+{
+	const struct config *config = transition->config, *running = running_config(transition);
+	if (running && same_text(running->log.target, config->log.target) && running->log.level == config->log.level &&
+	        running->log.format == config->log.format)
+		return true;
+	int error = log_open(config->log.target, config->log.level, config->log.format);
+	if (error) {
+		log_error("cannot open the log %s: %s; check log.target and its permissions", config->log.target, strerror(-error));
+		fail(transition, EXIT_START, "cannot open the log: %s", strerror(-error));
+		return false;
+	}
+	transition->log_changed = true;
+	return true;
+}
+
+/* Descriptors that a worker needs for as many connections as there may be, and some for itself. */
+static uint64_t wanted_descriptors(const struct config *config)
+{
+	return 2 * (uint64_t)config->max_connections + 64 + config->n_listeners;
+}
+
+static bool fits(struct transition *transition)
+{
+	const struct config *running = running_config(transition), *next = transition->config;
+	transition->master->descriptors = privileges_raise_descriptors(wanted_descriptors(next));
+	if (worker_count(transition) > transition->master->max_workers) {
+		log_error("workers = %u: this instance has room for %u; restart Aegis to run more", worker_count(transition),
+		        transition->master->max_workers);
+		fail(transition, EXIT_START, "more workers than there is room for; restart");
+		return false;
+	}
+	if (running && (!same_text(running->user, next->user) || !same_text(running->group, next->group)))
+		log_warn("user and group take effect at the next start");
+	return true;
+}
+
+static void after_preflight(struct transition *transition)
+{
+	struct config_errors errors = { 0 };
+	size_t unreachable;
+	preflight_apply(&transition->preflight, transition->config, running_config(transition), &errors, &unreachable);
+	if (errors.count) {
+		master_log_errors(&errors);
+		config_errors_clear(&errors);
+		fail(transition, EXIT_SETTINGS, "a server's name cannot be resolved; see the log");
+		return;
+	}
+	if (unreachable) {
+		fail(transition, EXIT_START, "no server of an upstream with start_test = \"fail\" can be reached");
+		return;
+	}
+	if (fits(transition) && open_log(transition) && bind_all(transition))
+		fork_generation(transition);
+}
+
+/* --- preflight ------------------------------------------------------------------------------------------------------------- */
+
+static void on_preflight(struct loop_io *io, int events)
+{
+	struct transition *transition = container_of(io, struct transition, preflight_io);
+	(void)events;
+	int error = preflight_read(&transition->preflight);
+	if (error == -EAGAIN)
+		return;
+	loop_io_stop(transition->master->loop, io);
+	loop_timer_stop(transition->master->loop, &transition->deadline);
+	after_preflight(transition);
+}
+
+static void on_preflight_overdue(struct loop_timer *timer)
+{
+	struct transition *transition = container_of(timer, struct transition, deadline);
+	log_error("resolving the servers' names took longer than %llu s; is the DNS server reachable?",
+	        (unsigned long long)(PREFLIGHT_NS / NS_PER_S));
+	fail(transition, EXIT_SETTINGS, "names could not be resolved in time");
+}
+
+static void release_in_child(void *arg)
+{
+	struct transition *transition = arg;
+	master_release_in_child(transition->master, NULL, 0);
+}
+
+void transition_begin(struct master *master, struct config *config)
+{
+	struct transition *transition = calloc(1, sizeof *transition);
+	ensure(transition);
+	transition->master = master;
+	transition->config = config;
+	master->transition = transition;
+	loop_timer_init(&transition->deadline, on_preflight_overdue);
+	if (!preflight_needed(config)) {
+		after_preflight(transition);
+		return;
+	}
+	int error = preflight_start(&transition->preflight, config, &master->identity, release_in_child, transition);
+	if (error) {
+		log_error("cannot fork: %s", strerror(-error));
+		fail(transition, EXIT_START, "cannot fork: %s", strerror(-error));
+		return;
+	}
+	loop_io_init(&transition->preflight_io, on_preflight);
+	error = loop_io_set(master->loop, &transition->preflight_io, transition->preflight.fd, LOOP_READ);
+	if (error) {
+		fail(transition, EXIT_START, "cannot watch the preflight: %s", strerror(-error));
+		return;
+	}
+	loop_timer_start(master->loop, &transition->deadline, PREFLIGHT_NS);
+}
+
+bool transition_needs(const struct transition *transition, const struct listener *listener)
+{
+	for (size_t i = 0; transition && i < transition->n_changes; i++)
+		if (transition->changes[i].listener == listener)
+			return true;
+	return false;
+}
+
+void transition_release_in_child(const struct transition *transition)
+{
+	if (transition && transition->preflight.pid)
+		close(transition->preflight.fd);
+}

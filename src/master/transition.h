@@ -1,0 +1,38 @@
+/* From one generation to the next: start and reload are the same steps.
+ *
+ *   load -> preflight (names, start tests) -> bind what is new -> fork -> all READY -> switch: listen, publish, go; the old one drains
+ *
+ * Process: the master; at most one is under way. Each step that waits has a deadline. Any failure before the switch takes back all that
+ * was done, and the running generation never noticed.
+ */
+#ifndef AEGIS_MASTER_TRANSITION_H
+#define AEGIS_MASTER_TRANSITION_H
+
+#include "master/master.h"
+
+/* Begin with settings that were loaded (taken over). The end is told by master_transition_done(), perhaps before this returns. */
+void transition_begin(struct master *master, struct config *config);
+void transition_free(struct transition *transition);
+
+/* What went wrong, in one line; "" when nothing did. */
+const char *transition_note(const struct transition *transition);
+
+/* From the generation that is starting. */
+void transition_worker_ready(struct transition *transition);
+/* Switch over when all is ready, and nobody is left who would shut the sockets down. */
+void transition_try_switch(struct transition *transition);
+void transition_worker_died(struct transition *transition);
+
+/* Some child died: look whether it was one of the generation that is starting. NULL is fine. */
+void transition_reap(struct transition *transition);
+
+/* Is the listener needed by the generation to come? */
+bool transition_needs(const struct transition *transition, const struct listener *listener);
+
+/* Give up: a stop came in between. */
+void transition_cancel(struct transition *transition);
+
+/* Descriptors that a forked child must not keep. */
+void transition_release_in_child(const struct transition *transition);
+
+#endif

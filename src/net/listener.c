@@ -1,0 +1,298 @@
+#include "net/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "net/options.h"
+#include "os/notify.h"
+
+static int fail(int error, char *why, size_t why_size, const char *format, ...) printf_like(4, 5);
+static int fail(int error, char *why, size_t why_size, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(why, why_size, format, args);
+	va_end(args);
+	return error;
+}
+
+/* "*:80" and ":80" mean both families on one socket; "[::]:80" is IPv6 alone, so that 0.0.0.0:80 may stand beside it. */
+static bool wants_both_families(const struct listener_config *config)
+{
+	return config->address[0] == '*' || config->address[0] == ':';
+}
+
+static int open_socket(const struct addr *addr, bool both_families, bool share_port)
+{
+	int on = 1, off = 0;
+	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	int failed = 0;
+	if (addr->sa.sa_family != AF_UNIX)
+		failed = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (!failed && share_port)
+		failed = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+	if (!failed && addr->sa.sa_family == AF_INET6)
+		failed = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, both_families ? &off : &on, sizeof on);
+	if (!failed)
+		failed = bind(fd, &addr->sa, addr->length);
+	if (!failed)
+		return fd;
+	int error = errno;
+	close(fd);
+	return -error;
+}
+
+static int explain_bind(int error, const struct addr *addr, char *why, size_t why_size)
+{
+	char text[ADDR_TEXT_SIZE];
+	addr_format(addr, text, sizeof text);
+	switch (-error) {
+	case EADDRINUSE:
+		return fail(error, why, why_size, "cannot listen on %s: someone else listens there; `ss -ltnp` shows who", text);
+	case EACCES:
+		if (addr_port(addr) > 0 && addr_port(addr) < 1024)
+			return fail(error, why, why_size,
+			        "cannot listen on %s: permission denied; ports below 1024 need root, or `setcap cap_net_bind_service=+ep` "
+			        "on the program, or a port above",
+			        text);
+		break;
+	case EADDRNOTAVAIL:
+		return fail(
+		        error, why, why_size, "cannot listen on %s: this machine has no such address; `ip addr` shows those it has", text);
+	case EAFNOSUPPORT:
+		return fail(error, why, why_size,
+		        "cannot listen on %s: this machine has no IPv6; write the address as *:%u to use what there is", text,
+		        addr_port(addr));
+	default:
+		break;
+	}
+	return fail(error, why, why_size, "cannot listen on %s: %s", text, strerror(-error));
+}
+
+/* Is the address free, and which port is it when the kernel is to choose? A socket with SO_REUSEPORT would silently share a
+ * port with another program of the same user, so a first one is bound without it. It never listens. */
+static int probe_address(struct addr *addr, bool both_families)
+{
+	int fd = open_socket(addr, both_families, false);
+	if (fd == -EAFNOSUPPORT && both_families) {
+		struct addr v4 = { .length = sizeof v4.in, .in = { .sin_family = AF_INET, .sin_port = addr->in6.sin6_port } };
+		*addr = v4;
+		fd = open_socket(addr, false, false);
+	}
+	if (fd < 0)
+		return fd;
+	addr->length = sizeof *addr - offsetof(struct addr, sa);
+	int error = getsockname(fd, &addr->sa, &addr->length) < 0 ? -errno : 0;
+	close(fd);
+	return error;
+}
+
+static int add_fd(struct listener *listener, int fd)
+{
+	int *fds = realloc(listener->fds, (listener->n_fds + 1) * sizeof *fds);
+	if (!fds)
+		return -ENOMEM;
+	listener->fds = fds;
+	fds[listener->n_fds++] = fd;
+	return 0;
+}
+
+static int bind_slots(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size)
+{
+	uint32_t before = listener->n_fds;
+	while (listener->n_fds < slots) {
+		int fd = open_socket(&listener->bound, wants_both_families(config), true);
+		int error = fd < 0 ? explain_bind(fd, &listener->bound, why, why_size) : add_fd(listener, fd);
+		if (error) {
+			if (fd >= 0)
+				close(fd);
+			listener_shrink(listener, before);
+			return error;
+		}
+	}
+	return 0;
+}
+
+static int bind_tcp(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size)
+{
+	listener->per_slot = true;
+	listener->bound = config->endpoint.addr;
+	int error = probe_address(&listener->bound, wants_both_families(config));
+	if (error)
+		return explain_bind(error, &config->endpoint.addr, why, why_size);
+	return bind_slots(listener, config, slots, why, why_size);
+}
+
+/* A socket file that nobody listens on was left behind by a crash. */
+static bool stale_unix_path(const struct addr *addr)
+{
+	struct stat st;
+	if (lstat(addr->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	bool refused = connect(fd, &addr->sa, addr->length) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+static int bind_unix(struct listener *listener, const struct listener_config *config, char *why, size_t why_size)
+{
+	struct addr *addr = &listener->bound;
+	*addr = config->endpoint.addr;
+	bool in_files = addr->un.sun_path[0] != '\0';
+	int fd = open_socket(addr, false, false);
+	if (fd == -EADDRINUSE && in_files && stale_unix_path(addr)) {
+		(void)unlink(addr->un.sun_path);
+		fd = open_socket(addr, false, false);
+	}
+	if (fd < 0)
+		return explain_bind(fd, addr, why, why_size);
+	struct stat st;
+	if (in_files && lstat(addr->un.sun_path, &st) == 0) {
+		listener->inode = st.st_ino;
+		/* As with a port, who may connect is decided elsewhere: by the permissions of the directory. */
+		(void)chmod(addr->un.sun_path, 0666);
+	}
+	int error = add_fd(listener, fd);
+	if (error)
+		close(fd);
+	return error;
+}
+
+static int adopt_fd(struct listener *listener, int fd, char *why, size_t why_size)
+{
+	int type = 0;
+	socklen_t length = sizeof type;
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_STREAM)
+		return fail(
+		        -EINVAL, why, why_size, "descriptor %d (%s) is not a stream socket; pass one that is bound", fd, listener->address);
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (listener->n_fds == 0) {
+		listener->bound.length = sizeof listener->bound - offsetof(struct addr, sa);
+		if (getsockname(fd, &listener->bound.sa, &listener->bound.length) < 0)
+			return fail(-errno, why, why_size, "descriptor %d (%s) has no address: %s", fd, listener->address, strerror(errno));
+	}
+	return add_fd(listener, fd);
+}
+
+static int adopt_systemd(struct listener *listener, const char *name, char *why, size_t why_size)
+{
+	for (int n = 0;; n++) {
+		int fd = notify_socket(name, n);
+		if (fd == -ENOENT && n > 0)
+			return 0;
+		if (fd < 0)
+			return fail(fd, why, why_size,
+			        "systemd passed no socket named \"%s\" (%d sockets in all); see FileDescriptorName= in the .socket unit",
+			        name, notify_socket_count());
+		int error = adopt_fd(listener, fd, why, why_size);
+		if (error)
+			return error;
+	}
+}
+
+int listener_bind(const struct listener_config *config, uint32_t slots, struct listener **out, char *why, size_t why_size)
+{
+	const struct endpoint *endpoint = &config->endpoint;
+	struct listener *listener = calloc(1, sizeof *listener);
+	if (!listener || !(listener->name = strdup(config->name)) || !(listener->address = strdup(config->address))) {
+		listener_free(listener);
+		return fail(-ENOMEM, why, why_size, "out of memory");
+	}
+	int error;
+	listener->inherited = endpoint->kind != ENDPOINT_ADDRESS;
+	if (endpoint->kind == ENDPOINT_FD)
+		error = adopt_fd(listener, endpoint->fd, why, why_size);
+	else if (endpoint->kind == ENDPOINT_SYSTEMD)
+		error = adopt_systemd(listener, endpoint->name, why, why_size);
+	else if (endpoint->addr.sa.sa_family == AF_UNIX)
+		error = bind_unix(listener, config, why, why_size);
+	else
+		error = bind_tcp(listener, config, slots, why, why_size);
+	if (error) {
+		listener_free(listener);
+		return error;
+	}
+	*out = listener;
+	return 0;
+}
+
+int listener_grow(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size)
+{
+	return listener->per_slot ? bind_slots(listener, config, slots, why, why_size) : 0;
+}
+
+void listener_shrink(struct listener *listener, uint32_t slots)
+{
+	while (listener->n_fds > slots)
+		close(listener->fds[--listener->n_fds]);
+}
+
+int listener_listen(struct listener *listener, const struct listener_config *config, char *why, size_t why_size)
+{
+	char text[ADDR_TEXT_SIZE];
+	addr_format(&listener->bound, text, sizeof text);
+	for (uint32_t i = 0; i < listener->n_fds; i++) {
+		const char *option = "";
+		int error = options_set_listener(listener->fds[i], &config->tcp, &option);
+		if (error)
+			return fail(error, why, why_size, "cannot set tcp.%s on listener %s (%s): %s", option, config->name, text,
+			        strerror(-error));
+		if (listen(listener->fds[i], (int)config->backlog) < 0)
+			return fail(-errno, why, why_size, "cannot listen on %s: %s", text, strerror(errno));
+	}
+	return 0;
+}
+
+static void unlink_own_path(const struct listener *listener)
+{
+	const struct addr *addr = &listener->bound;
+	struct stat st;
+	if (listener->inherited || addr->length == 0 || addr->sa.sa_family != AF_UNIX || addr->un.sun_path[0] == '\0')
+		return;
+	if (lstat(addr->un.sun_path, &st) == 0 && st.st_ino == listener->inode)
+		(void)unlink(addr->un.sun_path);
+}
+
+bool listener_revivable(const struct listener *listener)
+{
+	return listener->inherited || listener->bound.sa.sa_family != AF_UNIX;
+}
+
+void listener_hide(struct listener *listener)
+{
+	unlink_own_path(listener);
+	listener->hidden = true;
+}
+
+bool listener_matches(const struct listener *listener, const struct listener_config *config)
+{
+	if (strcmp(listener->address, config->address) != 0 || (listener->hidden && !listener_revivable(listener)))
+		return false;
+	/* Port 0 is another port for each listener that asks for one. */
+	bool chosen = config->endpoint.kind == ENDPOINT_ADDRESS && config->endpoint.addr.sa.sa_family != AF_UNIX &&
+	              addr_port(&config->endpoint.addr) == 0;
+	return !chosen || strcmp(listener->name, config->name) == 0;
+}
+
+void listener_free(struct listener *listener)
+{
+	if (!listener)
+		return;
+	unlink_own_path(listener);
+	listener_shrink(listener, 0);
+	free(listener->fds);
+	free(listener->name);
+	free(listener->address);
+	free(listener);
+}

@@ -1,0 +1,53 @@
+/* Listening sockets: one SO_REUSEPORT socket per listener and worker slot for TCP, one socket shared by all slots for unix
+ * sockets and for those handed over (fd:N, systemd:NAME).
+ *
+ * Process: the master makes and owns them for its whole life; workers inherit them and accept. A socket that may hold
+ *          queued connections is never closed while someone may still be sent to it.
+ * States:  bound -> listening -> stopped (shutdown: new clients are refused) -> listening again.
+ *
+ * Binding and listening are two steps: a socket joins its reuseport group, and is sent connections, only when it listens, and
+ * that is when a worker is ready to accept from it.
+ */
+#ifndef AEGIS_NET_LISTENER_H
+#define AEGIS_NET_LISTENER_H
+
+#include "config/config.h"
+
+struct listener {
+	char *name;        /* of the settings */
+	char *address;     /* as written there */
+	struct addr bound; /* the real one, with the port that the kernel chose */
+	bool per_slot;     /* fds[slot] belongs to a slot; else every worker accepts from all fds */
+	bool hidden;       /* listener_hide() was called */
+	bool inherited;    /* fd:N, systemd:NAME: not ours to unlink */
+	uint32_t n_fds;
+	int *fds;
+	ino_t inode; /* of a unix socket's path, so that only our own is unlinked */
+};
+
+/* Bind sockets for slots workers. 0 and *out (owned by the caller), or a negative errno with *why a sentence for the user. A
+ * port that someone else listens on is -EADDRINUSE, although SO_REUSEPORT would allow to share it. */
+must_check int listener_bind(const struct listener_config *config, uint32_t slots, struct listener **out, char *why, size_t why_size);
+
+/* More sockets, so that there are slots. Not listening yet. 0 or a negative errno; what was there stays as it was. */
+must_check int listener_grow(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size);
+
+/* Take back what listener_grow() added. */
+void listener_shrink(struct listener *listener, uint32_t slots);
+
+/* Apply the settings (backlog, tcp) and listen on all sockets; again after a stop, or to change the backlog. 0 or a negative errno. */
+must_check int listener_listen(struct listener *listener, const struct listener_config *config, char *why, size_t why_size);
+
+/* Nobody will accept from it: take a unix socket's path away, so that new clients are refused. (A worker that stops shuts a TCP socket
+ * down itself, right after it accepted what was queued.) */
+void listener_hide(struct listener *listener);
+/* Can it listen again after that? A unix socket has to be bound anew. */
+bool listener_revivable(const struct listener *listener);
+
+/* Does it serve what the settings ask for? */
+bool listener_matches(const struct listener *listener, const struct listener_config *config);
+
+/* Close all; unlink a unix socket that is still ours. NULL is fine. */
+void listener_free(struct listener *listener);
+
+#endif

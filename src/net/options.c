@@ -1,0 +1,93 @@
+#include "net/options.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+
+#include "base/clock.h"
+
+static int seconds(uint64_t ns)
+{
+	uint64_t s = (ns + NS_PER_S - 1) / NS_PER_S;
+	return s > 32767 ? 32767 : (int)s; /* the kernel's greatest TCP_KEEPIDLE */
+}
+
+static int milliseconds(uint64_t ns)
+{
+	uint64_t ms = ns / NS_PER_MS;
+	return ms > INT32_MAX ? INT32_MAX : (int)ms;
+}
+
+static int bytes(uint64_t n)
+{
+	return n > INT32_MAX / 2 ? INT32_MAX / 2 : (int)n;
+}
+
+struct socket_option {
+	const char *name;
+	int level;
+	int option;
+	int value;
+	bool wanted;
+};
+
+/* The rows that both kinds share. What is the kernel's own default is not set: a call less for each connection. */
+enum { N_COMMON = 7 };
+static void common_options(const struct tcp_config *tcp, struct socket_option out[N_COMMON])
+{
+	int idle = seconds(tcp->keepalive_ns);
+	out[0] = (struct socket_option){ "nodelay", IPPROTO_TCP, TCP_NODELAY, 1, tcp->nodelay };
+	out[1] = (struct socket_option){ "keepalive", SOL_SOCKET, SO_KEEPALIVE, 1, idle > 0 };
+	out[2] = (struct socket_option){ "keepalive", IPPROTO_TCP, TCP_KEEPIDLE, idle, idle > 0 };
+	out[3] = (struct socket_option){ "user_timeout", IPPROTO_TCP, TCP_USER_TIMEOUT, milliseconds(tcp->user_timeout_ns),
+		tcp->user_timeout_ns > 0 };
+	out[4] = (struct socket_option){ "receive_buffer", SOL_SOCKET, SO_RCVBUF, bytes(tcp->receive_buffer_bytes),
+		tcp->receive_buffer_bytes > 0 };
+	out[5] = (struct socket_option){ "send_buffer", SOL_SOCKET, SO_SNDBUF, bytes(tcp->send_buffer_bytes), tcp->send_buffer_bytes > 0 };
+	/* An urgent byte is a byte of the stream; without this the kernel would leave it out. */
+	out[6] = (struct socket_option){ "urgent data", SOL_SOCKET, SO_OOBINLINE, 1, true };
+}
+
+static int apply(int fd, const struct socket_option *options, size_t count, const char **failed)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!options[i].wanted ||
+		        setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof options[i].value) == 0)
+			continue;
+		*failed = options[i].name;
+		return -errno;
+	}
+	return 0;
+}
+
+static bool is_tcp(int fd)
+{
+	int domain = 0;
+	socklen_t length = sizeof domain;
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && (domain == AF_INET || domain == AF_INET6);
+}
+
+int options_set_listener(int fd, const struct tcp_config *tcp, const char **option)
+{
+	if (!is_tcp(fd))
+		return 0;
+	struct socket_option options[N_COMMON + 2];
+	common_options(tcp, options);
+	/* A listening socket lives over reloads: what was switched off must be said, too. */
+	options[0].value = tcp->nodelay;
+	options[1].value = tcp->keepalive_ns > 0;
+	options[0].wanted = options[1].wanted = options[3].wanted = true;
+	options[N_COMMON] = (struct socket_option){ "defer_accept", IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds(tcp->defer_accept_ns), true };
+	options[N_COMMON + 1] = (struct socket_option){ "fast_open", IPPROTO_TCP, TCP_FASTOPEN, (int)tcp->fast_open, true };
+	return apply(fd, options, ARRAY_LEN(options), option);
+}
+
+void options_set_dialled(int fd, sa_family_t family, const struct tcp_config *tcp)
+{
+	if (family != AF_INET && family != AF_INET6)
+		return;
+	struct socket_option options[N_COMMON + 1];
+	const char *failed;
+	common_options(tcp, options);
+	options[N_COMMON] = (struct socket_option){ "fast_open", IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1, tcp->fast_open > 0 };
+	(void)apply(fd, options, ARRAY_LEN(options), &failed);
+}

@@ -1,0 +1,25 @@
+/* Facts about processes. */
+#ifndef AEGIS_OS_PROCESS_H
+#define AEGIS_OS_PROCESS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/attr.h"
+
+/* The start time of a process in clock ticks since boot (field 22 of /proc/PID/stat): with the pid it names a process for
+ * good. 0 when there is no such process. */
+uint64_t process_start_ticks(pid_t pid);
+
+/* Lock a pid file and write our pid into it: one master per runtime directory. The descriptor (keep it open; the lock goes with it), or
+ * -EEXIST with *running the pid of who holds it, or another negative errno. Never follows a symbolic link. */
+must_check int process_lock_pid_file(const char *path, pid_t *running);
+
+/* The pid of the running instance by its locked pid file; -ENOENT when none runs, or another negative errno. */
+must_check int process_running(const char *path);
+
+/* Make a directory and its missing parents, mode 0755 and owned by us. 0 or a negative errno. With `private` the last one must
+ * be ours and is made 0700 (-EPERM where it belongs to someone else or is a symbolic link). */
+must_check int process_make_directory(const char *path, int private);
+
+#endif

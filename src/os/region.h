@@ -1,0 +1,23 @@
+/* Shared and private regions of memory. */
+#ifndef AEGIS_OS_REGION_H
+#define AEGIS_OS_REGION_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/attr.h"
+
+/* Make the file at path (replacing what is there, by rename, so that who maps the old one keeps it), sparse, size bytes of
+ * zeros, mode 0640 and group gid ((gid_t)-1 = leave), and map it shared and writable. 0 and *out, or a negative errno. */
+must_check int region_create(const char *path, uint64_t size_bytes, gid_t gid, void **out);
+
+/* Map an existing file, whole. 0, *out and *size_bytes, or a negative errno (-EINVAL: not a regular file, or empty). */
+must_check int region_open(const char *path, int writable, void **out, uint64_t *size_bytes);
+
+/* Private zeroed memory that is only reserved: pages cost something when first touched. 0 and *out, or a negative errno. */
+must_check int region_reserve(uint64_t size_bytes, void **out);
+
+void region_close(void *base, uint64_t size_bytes);
+
+#endif

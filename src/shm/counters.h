@@ -1,0 +1,62 @@
+/* The counters and histograms, declared once: object, name, unit, help. From these rows come the shared layout, aegis-stat,
+ * the JSON and the Prometheus text. To add one is a line here, an increment, a test.
+ *
+ * Every row of counters has one writer, the worker that holds the seat; readers add the rows up. They never go backwards:
+ * a seat's next worker goes on where the last one stopped.
+ */
+#ifndef AEGIS_SHM_COUNTERS_H
+#define AEGIS_SHM_COUNTERS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* X(field, metric name without "aegis_", help) */
+
+/* per worker */
+#define WORKER_COUNTERS(X)                                                                                                          \
+	X(accepts, "worker_accepts_total", "Connections accepted by the worker")                                                    \
+	X(accept_pauses, "worker_accept_pauses_total", "Times accepting was paused for want of descriptors, memory or room")        \
+	X(turns, "worker_loop_turns_total", "Turns of the event loop")                                                              \
+	X(buffer_exhausted, "worker_buffer_exhausted_total", "Times the buffer memory was used up and data was left in the kernel") \
+	X(log_drops, "log_dropped_total", "Log lines dropped because the target did not take them")
+
+/* per listener and worker; the reasons of reasons.h are counted beside them */
+#define LISTENER_COUNTERS(X)                                                     \
+	X(connections, "connections_total", "Connections accepted")              \
+	X(received_bytes, "bytes_received_total", "Bytes received from clients") \
+	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")               \
+	X(retries, "connect_retries_total", "Further connect attempts after a failed one")
+
+/* per server and worker */
+#define SERVER_COUNTERS(X)                                                                  \
+	X(connections, "server_connections_total", "Connections established to the server") \
+	X(failures, "server_failures_total", "Connect attempts to the server that failed")  \
+	X(sent_bytes, "server_bytes_sent_total", "Bytes sent to the server")                \
+	X(received_bytes, "server_bytes_received_total", "Bytes received from the server")
+
+/* histograms per listener and worker, of nanoseconds */
+#define LISTENER_HISTOGRAMS(X)                                                                    \
+	X(connect, "connect_seconds", "Time to connect to a server, retries included")            \
+	X(first_byte, "first_byte_seconds", "Time from accept to the first byte from the server") \
+	X(duration, "connection_seconds", "Time from accept to close")
+
+/* whole instance, written by the master */
+#define MASTER_COUNTERS(X)                                                                                              \
+	X(reloads_ok, "reloads_total{result=\"ok\"}", "Reloads that took effect")                                       \
+	X(reloads_failed, "reloads_total{result=\"failed\"}", "Reloads that were refused; the running settings stayed") \
+	X(worker_restarts, "worker_restarts_total", "Workers replaced after they died")
+
+typedef _Atomic uint64_t counter_t;
+
+/* Add n. Only the one writer may call it: a plain load and store, no lock prefix. */
+static inline void counter_add(counter_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static inline uint64_t counter_get(const counter_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+#endif

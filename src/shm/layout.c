@@ -1,0 +1,303 @@
+#include "shm/layout.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "shm/hash.h"
+
+static const char magic[8] = "AEGIS";
+
+static_assert(sizeof(struct limit) == CACHE_LINE_BYTES, "limits share no cache line");
+static_assert(sizeof(struct server_row) % CACHE_LINE_BYTES == 0 && sizeof(struct listener_row) % CACHE_LINE_BYTES == 0, "nor do rows");
+static_assert(offsetof(struct shm_header, layout_hash) == 8 && offsetof(struct shm_header, size_bytes) == 16 &&
+                      offsetof(struct shm_header, dims) == 24 && offsetof(struct shm_header, version) == 36,
+        "every version of Aegis reads these to tell the others apart");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "processes cannot share a lock of the compiler's");
+
+const char *instance_state_name(enum instance_state state)
+{
+	static const char *const names[] = {
+#define X(id, name) [INSTANCE_##id] = name,
+		INSTANCE_STATES(X)
+#undef X
+	};
+	return state < ARRAY_LEN(names) ? names[state] : "unknown";
+}
+
+const char *seat_state_name(enum seat_state state)
+{
+	static const char *const names[] = {
+#define X(id, name) [SEAT_##id] = name,
+		SEAT_STATES(X)
+#undef X
+	};
+	return state < ARRAY_LEN(names) ? names[state] : "unknown";
+}
+
+/* --- the hash of the layout --------------------------------------------------------------------------------------------- */
+
+struct hashed {
+	const char *name;
+	uint64_t offset, size;
+};
+
+/* clang-format off */
+#define STRUCT(type) { #type, _Alignof(struct type), sizeof(struct type) },
+#define FIELD(type, field) { #type "." #field, offsetof(struct type, field), sizeof(((struct type *)0)->field) },
+#define MARK(name, value, more) { name, value, more },
+
+static const struct hashed hashed_rows[] = {
+	STRUCT(limit)
+	FIELD(limit, used)
+	FIELD(limit, max)
+
+	STRUCT(shm_header)
+	FIELD(shm_header, limits_offset)
+	FIELD(shm_header, listeners_offset)
+	FIELD(shm_header, servers_offset)
+	FIELD(shm_header, seats_offset)
+	FIELD(shm_header, ledgers_offset)
+	FIELD(shm_header, listener_rows_offset)
+	FIELD(shm_header, server_rows_offset)
+	FIELD(shm_header, listener_index_offset)
+	FIELD(shm_header, server_index_offset)
+	FIELD(shm_header, state)
+	FIELD(shm_header, master_pid)
+	FIELD(shm_header, started_ns)
+	FIELD(shm_header, started_unix_s)
+	FIELD(shm_header, generation)
+	FIELD(shm_header, workers)
+	FIELD(shm_header, n_listeners)
+	FIELD(shm_header, n_servers)
+	FIELD(shm_header, last_reload_unix_s)
+	FIELD(shm_header, last_reload_ok)
+	FIELD(shm_header, last_reload_sequence)
+	FIELD(shm_header, last_reload_note)
+	FIELD(shm_header, engine)
+	FIELD(shm_header, config_file)
+#define X(field, metric, help) FIELD(shm_header, field)
+	MASTER_COUNTERS(X)
+#undef X
+
+	STRUCT(shm_listener)
+	FIELD(shm_listener, name)
+	FIELD(shm_listener, address)
+	FIELD(shm_listener, upstream)
+	FIELD(shm_listener, in_use)
+
+	STRUCT(shm_server)
+	FIELD(shm_server, upstream)
+	FIELD(shm_server, name)
+	FIELD(shm_server, address)
+	FIELD(shm_server, in_use)
+	FIELD(shm_server, weight)
+	FIELD(shm_server, flags)
+	MARK("backup", SHM_SERVER_BACKUP, 0)
+	MARK("disabled", SHM_SERVER_DISABLED, 0)
+
+	STRUCT(shm_seat)
+	FIELD(shm_seat, state)
+	FIELD(shm_seat, pid)
+	FIELD(shm_seat, pid_start_ticks)
+	FIELD(shm_seat, slot)
+	FIELD(shm_seat, generation)
+	FIELD(shm_seat, cpu)
+	FIELD(shm_seat, sessions)
+	FIELD(shm_seat, started_ns)
+	FIELD(shm_seat, base_accepts)
+	FIELD(shm_seat, loop_lag_ns)
+	FIELD(shm_seat, beat_ns)
+	FIELD(shm_seat, ledger_sequence)
+#define X(field, metric, help) FIELD(shm_seat, field)
+	WORKER_COUNTERS(X)
+#undef X
+
+	STRUCT(listener_row)
+#define X(field, metric, help) FIELD(listener_row, field)
+	LISTENER_COUNTERS(X)
+	LISTENER_HISTOGRAMS(X)
+#undef X
+	FIELD(listener_row, closes)
+
+	STRUCT(server_row)
+#define X(field, metric, help) FIELD(server_row, field)
+	SERVER_COUNTERS(X)
+#undef X
+
+	MARK("histogram", HISTOGRAM_MIN_SHIFT, HISTOGRAM_OCTAVES)
+#define X(id, name, class, text) MARK(name, REASON_##id, 0)
+	REASONS(X)
+#undef X
+#define X(id, name) MARK(name, INSTANCE_##id, 0)
+	INSTANCE_STATES(X)
+#undef X
+#define X(id, name) MARK(name, SEAT_##id, 0)
+	SEAT_STATES(X)
+#undef X
+};
+/* clang-format on */
+
+uint64_t shm_layout_hash(void)
+{
+	const uint32_t start[] = { SHM_LAYOUT_VERSION, 0x01020304 }; /* the byte order, too */
+	uint64_t hash = hash_bytes(HASH_START, start, sizeof start);
+	for (size_t i = 0; i < ARRAY_LEN(hashed_rows); i++) {
+		const struct hashed *row = &hashed_rows[i];
+		hash = hash_bytes(hash, row->name, strlen(row->name) + 1);
+		hash = hash_bytes(hash, &row->offset, sizeof row->offset);
+		hash = hash_bytes(hash, &row->size, sizeof row->size);
+	}
+	return hash;
+}
+
+/* --- where everything is ------------------------------------------------------------------------------------------------ */
+
+struct places {
+	uint64_t limits, listeners, servers, seats, ledgers, listener_rows, server_rows, listener_index, server_index;
+	uint64_t size;
+};
+
+/* The next array: count times size bytes from *end on, a whole number of cache lines. False when it cannot be addressed. */
+static bool place(uint64_t *end, uint64_t count, uint64_t size, uint64_t *out)
+{
+	uint64_t bytes, next;
+	if (__builtin_mul_overflow(count, size, &bytes) || __builtin_add_overflow(bytes, *end + CACHE_LINE_BYTES - 1, &next) ||
+	        next > INT64_MAX)
+		return false;
+	*out = *end;
+	*end = next / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+	return true;
+}
+
+static bool find_places(const struct shm_dims *dims, struct places *out)
+{
+	if (dims->listeners > INT32_MAX / 2 || dims->servers > INT32_MAX / 2)
+		return false; /* a limit has a 32-bit index, a row too */
+	const struct shm shm = { .dims = *dims };
+	uint64_t listeners = dims->listeners, servers = dims->servers, seats = dims->seats;
+	uint64_t rows, end = sizeof(struct shm_header);
+	bool ok = place(&end, shm_n_limits(&shm), sizeof(struct limit), &out->limits) &&
+	          place(&end, listeners, sizeof(struct shm_listener), &out->listeners) &&
+	          place(&end, servers, sizeof(struct shm_server), &out->servers) &&
+	          place(&end, shm_index_length(dims->listeners), sizeof(uint32_t), &out->listener_index) &&
+	          place(&end, shm_index_length(dims->servers), sizeof(uint32_t), &out->server_index) &&
+	          place(&end, seats, sizeof(struct shm_seat), &out->seats) &&
+	          !__builtin_mul_overflow(seats, (uint64_t)shm_ledger_stride(&shm), &rows) &&
+	          place(&end, rows, sizeof(uint32_t), &out->ledgers) && !__builtin_mul_overflow(seats, listeners, &rows) &&
+	          place(&end, rows, sizeof(struct listener_row), &out->listener_rows) && !__builtin_mul_overflow(seats, servers, &rows) &&
+	          place(&end, rows, sizeof(struct server_row), &out->server_rows);
+	out->size = end;
+	return ok;
+}
+
+uint64_t shm_size_bytes(const struct shm_dims *dims)
+{
+	struct places places;
+	return find_places(dims, &places) ? places.size : 0;
+}
+
+static void point(struct shm *shm, void *base, const struct places *places, const struct shm_dims *dims)
+{
+	char *start = base;
+	*shm = (struct shm){
+		.dims = *dims,
+		.header = base,
+		.limits = (void *)(start + places->limits),
+		.listeners = (void *)(start + places->listeners),
+		.servers = (void *)(start + places->servers),
+		.seats = (void *)(start + places->seats),
+		.ledgers = (void *)(start + places->ledgers),
+		.listener_rows = (void *)(start + places->listener_rows),
+		.server_rows = (void *)(start + places->server_rows),
+		.listener_index = (void *)(start + places->listener_index),
+		.server_index = (void *)(start + places->server_index),
+	};
+}
+
+void shm_init(struct shm *shm, void *base, const struct shm_dims *dims)
+{
+	struct places places;
+	ensure(find_places(dims, &places));
+	point(shm, base, &places, dims);
+	struct shm_header *header = shm->header;
+	header->layout_hash = shm_layout_hash();
+	header->size_bytes = places.size;
+	header->dims = *dims;
+	text_copy(header->version, sizeof header->version, PACKAGE_VERSION);
+	header->limits_offset = places.limits;
+	header->listeners_offset = places.listeners;
+	header->servers_offset = places.servers;
+	header->seats_offset = places.seats;
+	header->ledgers_offset = places.ledgers;
+	header->listener_rows_offset = places.listener_rows;
+	header->server_rows_offset = places.server_rows;
+	header->listener_index_offset = places.listener_index;
+	header->server_index_offset = places.server_index;
+	atomic_thread_fence(memory_order_release);
+	memcpy(header->magic, magic, sizeof magic);
+}
+
+/* Write what is wrong with a segment of another layout. Its version may be anything, so that only plain characters are shown. */
+static void explain_other_layout(const struct shm_header *header, char *why, size_t why_size)
+{
+	char version[SHM_VERSION_SIZE];
+	size_t length = 0;
+	while (length < sizeof version - 1 && header->version[length]) {
+		char c = header->version[length];
+		version[length++] = c > ' ' && c <= '~' ? c : '?';
+	}
+	version[length] = '\0';
+	if (strcmp(version, PACKAGE_VERSION) == 0)
+		snprintf(why, why_size, "was written by another build of Aegis %s: use the aegis-stat of that build or restart Aegis",
+		        version);
+	else
+		snprintf(why, why_size,
+		        "was written by Aegis %s, this is " PACKAGE_VERSION ": use the aegis-stat of that version or restart Aegis",
+		        version);
+}
+
+static bool same_places(const struct shm_header *header, const struct places *places)
+{
+	return header->limits_offset == places->limits && header->listeners_offset == places->listeners &&
+	       header->servers_offset == places->servers && header->seats_offset == places->seats &&
+	       header->ledgers_offset == places->ledgers && header->listener_rows_offset == places->listener_rows &&
+	       header->server_rows_offset == places->server_rows && header->listener_index_offset == places->listener_index &&
+	       header->server_index_offset == places->server_index;
+}
+
+int shm_attach(struct shm *shm, void *base, uint64_t size_bytes, char *why, size_t why_size)
+{
+	const struct shm_header *header = base;
+	if (size_bytes < offsetof(struct shm_header, version) + sizeof header->version || memcmp(header->magic, magic, sizeof magic) != 0) {
+		snprintf(why, why_size, "is not a statistics segment of Aegis, or not a finished one");
+		return -EINVAL;
+	}
+	atomic_thread_fence(memory_order_acquire);
+	if (header->layout_hash != shm_layout_hash()) {
+		explain_other_layout(header, why, why_size);
+		return -EINVAL;
+	}
+	if (size_bytes < sizeof *header || header->size_bytes > size_bytes) {
+		snprintf(why, why_size, "is cut short: it has %llu of %llu bytes; restart Aegis", (unsigned long long)size_bytes,
+		        (unsigned long long)header->size_bytes);
+		return -EINVAL;
+	}
+	const struct shm_dims dims = header->dims;
+	struct places places;
+	if (!find_places(&dims, &places) || places.size != header->size_bytes || places.size > size_bytes ||
+	        !same_places(header, &places)) {
+		snprintf(why, why_size, "is damaged: its size and places do not belong together; restart Aegis");
+		return -EINVAL;
+	}
+	point(shm, base, &places, &dims);
+	return 0;
+}
+
+bool shm_seat_ever_used(const struct shm *shm, uint32_t seat)
+{
+	const struct shm_seat *row = &shm->seats[seat];
+	return atomic_load_explicit(&row->started_ns, memory_order_relaxed) != 0 ||
+	       atomic_load_explicit(&row->state, memory_order_relaxed) != SEAT_FREE;
+}

@@ -1,0 +1,250 @@
+/* The shared segment: the one place where the processes of Aegis meet, and what aegis-stat reads.
+ *
+ * A file (DIR/stats) that all processes map. It is sized for the most there can be; pages that nobody touched cost nothing,
+ * so readers look at rows in use only. Rows are found by stable names and addressed by index: a listener or a server keeps
+ * its row, and with it its counters, over reloads and worker crashes.
+ *
+ * Writers: `master` rows are written by the master, `worker` ones by the worker that holds the seat; what has several
+ *          writers is atomic and says so. Nothing here is a pointer.
+ *
+ * A seat is the place of one worker process, of whatever generation: while an old generation drains, old and new workers
+ * sit side by side. Counters belong to the seat and are never reset, so that sums over all seats never go backwards.
+ */
+#ifndef AEGIS_SHM_LAYOUT_H
+#define AEGIS_SHM_LAYOUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/attr.h"
+#include "shm/counters.h"
+#include "shm/histogram.h"
+#include "shm/reasons.h"
+
+enum { SHM_NAME_SIZE = 64, SHM_ADDRESS_SIZE = 136, SHM_VERSION_SIZE = 32, SHM_NOTE_SIZE = 160 };
+
+/* Part of the layout hash: raised when the meaning of a field changes without its name, place or size. */
+enum { SHM_LAYOUT_VERSION = 1 };
+
+#define INSTANCE_STATES(X)        \
+	X(STARTING, "starting")   \
+	X(RUNNING, "running")     \
+	X(RELOADING, "reloading") \
+	X(DRAINING, "draining")   \
+	X(DRAINED, "drained")     \
+	X(STOPPING, "stopping")
+
+#define SEAT_STATES(X)          \
+	X(FREE, "free")         \
+	X(STARTING, "starting") \
+	X(RUNNING, "running")   \
+	X(DRAINING, "draining")
+
+enum instance_state {
+#define X(id, name) INSTANCE_##id,
+	INSTANCE_STATES(X)
+#undef X
+};
+const char *instance_state_name(enum instance_state state);
+
+enum seat_state {
+#define X(id, name) SEAT_##id,
+	SEAT_STATES(X)
+#undef X
+};
+const char *seat_state_name(enum seat_state state);
+
+/* How many of each there is room for; fixed when the segment is made. */
+struct shm_dims {
+	uint32_t seats;
+	uint32_t listeners;
+	uint32_t servers;
+};
+
+/* A count with a limit that holds over all workers; see limit.h for how it is kept exact. */
+struct limit {
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t used; /* writers: every worker */
+	_Atomic uint32_t max;                             /* master; 0 = no limit */
+};
+
+struct shm_header {
+	/* What stands before the offsets keeps its place for good, so that every version can name the other one. */
+	char magic[8]; /* "AEGIS\0\0\0"; written last */
+	uint64_t layout_hash;
+	uint64_t size_bytes;
+	struct shm_dims dims;
+	char version[SHM_VERSION_SIZE]; /* of the master that made it */
+	/* offsets of the arrays, in bytes from the start */
+	uint64_t limits_offset, listeners_offset, servers_offset, seats_offset, ledgers_offset, listener_rows_offset, server_rows_offset;
+	uint64_t listener_index_offset, server_index_offset;
+
+	/* master */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t state; /* enum instance_state */
+	_Atomic int32_t master_pid;
+	_Atomic uint64_t started_ns;     /* CLOCK_MONOTONIC */
+	_Atomic uint64_t started_unix_s; /* wall clock */
+	_Atomic uint32_t generation;     /* the running one; the first is 1 */
+	_Atomic uint32_t workers;        /* of the running generation */
+	_Atomic uint32_t n_listeners;    /* rows ever used: 0..n-1, in use or retired */
+	_Atomic uint32_t n_servers;
+	uint32_t listener_cursor, server_cursor; /* where the search for a retired row goes on */
+	_Atomic uint64_t last_reload_unix_s;     /* 0 = never */
+	_Atomic uint32_t last_reload_ok;
+	_Atomic uint32_t last_reload_sequence; /* odd while the note is being written */
+	char last_reload_note[SHM_NOTE_SIZE];
+	char engine[16];
+	char config_file[256];
+#define X(field, metric, help) counter_t field;
+	MASTER_COUNTERS(X)
+#undef X
+};
+
+/* writer: master */
+struct shm_listener {
+	_Alignas(CACHE_LINE_BYTES) char name[SHM_NAME_SIZE]; /* "" = never used */
+	char address[SHM_ADDRESS_SIZE];                      /* as bound */
+	char upstream[SHM_NAME_SIZE];
+	_Atomic uint32_t in_use; /* 0 = retired: gone from the settings, the counters stay */
+};
+
+enum shm_server_flag { SHM_SERVER_BACKUP = 1, SHM_SERVER_DISABLED = 2 };
+
+/* writer: master */
+struct shm_server {
+	_Alignas(CACHE_LINE_BYTES) char upstream[SHM_NAME_SIZE];
+	char name[SHM_ADDRESS_SIZE]; /* "" = never used */
+	char address[SHM_ADDRESS_SIZE];
+	_Atomic uint32_t in_use;
+	_Atomic uint32_t weight;
+	_Atomic uint32_t flags; /* enum shm_server_flag */
+};
+
+/* writer: the worker, where not said otherwise */
+struct shm_seat {
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t state; /* enum seat_state; master to SEAT_FREE and SEAT_STARTING */
+	_Atomic int32_t pid;                               /* master */
+	_Atomic uint64_t pid_start_ticks;                  /* master: tells a reused pid apart */
+	_Atomic uint32_t slot;                             /* master */
+	_Atomic uint32_t generation;                       /* master */
+	_Atomic int32_t cpu;                               /* master; -1 = not pinned */
+	_Atomic uint32_t sessions;                         /* gauge; zeroed by the master after a crash */
+	_Atomic uint64_t started_ns;                       /* master; never set back to 0, which tells that the seat was never used */
+	_Atomic uint64_t base_accepts;                     /* master: accepts counted in this seat before this worker */
+	_Atomic uint64_t loop_lag_ns;                      /* the longest turn of the loop in the last second */
+	_Atomic uint64_t beat_ns;                          /* when the loop last turned (at least once a second) */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t ledger_sequence; /* odd while a limit is being changed; see limit.h */
+#define X(field, metric, help) counter_t field;
+	WORKER_COUNTERS(X)
+#undef X
+};
+
+/* writer: the worker in the seat; one per seat and listener */
+struct listener_row {
+	_Alignas(CACHE_LINE_BYTES)
+#define X(field, metric, help) counter_t field;
+	        LISTENER_COUNTERS(X)
+#undef X
+	                counter_t closes[N_REASONS];
+#define X(field, metric, help) struct histogram field;
+	LISTENER_HISTOGRAMS(X)
+#undef X
+};
+
+/* writer: the worker in the seat; one per seat and server */
+struct server_row {
+	_Alignas(CACHE_LINE_BYTES)
+#define X(field, metric, help) counter_t field;
+	        SERVER_COUNTERS(X)
+#undef X
+};
+
+/* A mapping of the segment. */
+struct shm {
+	struct shm_dims dims; /* our own copy: whoever can write to the segment must not lead others out of it */
+	struct shm_header *header;
+	struct limit *limits; /* index: limit_global(), limit_listener(i), limit_server(i) */
+	struct shm_listener *listeners;
+	struct shm_server *servers;
+	struct shm_seat *seats;
+	_Atomic uint32_t *ledgers;          /* [seat][limit]: what each worker holds of each limit; see shm_ledger() */
+	struct listener_row *listener_rows; /* [seat][listener] */
+	struct server_row *server_rows;     /* [seat][server] */
+	uint32_t *listener_index;           /* master: names to rows, see rows.c */
+	uint32_t *server_index;
+};
+
+/* A hash of names, sizes and offsets of all the above: two builds with equal hashes understand each other's segments. */
+uint64_t shm_layout_hash(void);
+/* 0 where so many cannot be addressed. */
+uint64_t shm_size_bytes(const struct shm_dims *dims);
+
+/* Lay a new segment out in shm_size_bytes() of zeros at base. */
+void shm_init(struct shm *shm, void *base, const struct shm_dims *dims);
+
+/* Look at an existing one of size_bytes, which may be read-only and may hold anything. 0, or -EINVAL with *why the end of a sentence
+ * for the user that begins with the path ("was written by Aegis 0.0.9, this is 0.1.0: ..."). Counts that are not fixed at the
+ * start, such as n_listeners, are not checked: read them through sums.h. */
+must_check int shm_attach(struct shm *shm, void *base, uint64_t size_bytes, char *why, size_t why_size);
+
+static inline uint32_t shm_n_limits(const struct shm *shm)
+{
+	return 1 + shm->dims.listeners + shm->dims.servers;
+}
+static inline uint32_t limit_global(void)
+{
+	return 0;
+}
+static inline uint32_t limit_listener(uint32_t listener)
+{
+	return 1 + listener;
+}
+static inline uint32_t limit_server(const struct shm *shm, uint32_t server)
+{
+	return 1 + shm->dims.listeners + server;
+}
+static inline struct limit *shm_limit(const struct shm *shm, uint32_t limit)
+{
+	return &shm->limits[limit];
+}
+/* Buckets of an index of so many names: a power of two. */
+static inline uint32_t shm_index_buckets(uint32_t names)
+{
+	uint32_t buckets = 16;
+	while (buckets < names)
+		buckets *= 2;
+	return buckets;
+}
+static inline uint32_t shm_index_length(uint32_t names)
+{
+	return shm_index_buckets(names) + names;
+}
+/* From one seat to the next, so that no two workers write to one cache line. */
+static inline size_t shm_ledger_stride(const struct shm *shm)
+{
+	const size_t per_line = CACHE_LINE_BYTES / sizeof(uint32_t);
+	return (shm_n_limits(shm) + per_line - 1) / per_line * per_line;
+}
+static inline _Atomic uint32_t *shm_ledger(const struct shm *shm, uint32_t seat, uint32_t limit)
+{
+	return &shm->ledgers[seat * shm_ledger_stride(shm) + limit];
+}
+static inline struct listener_row *shm_listener_row(const struct shm *shm, uint32_t seat, uint32_t listener)
+{
+	return &shm->listener_rows[(size_t)seat * shm->dims.listeners + listener];
+}
+static inline struct server_row *shm_server_row(const struct shm *shm, uint32_t seat, uint32_t server)
+{
+	return &shm->server_rows[(size_t)seat * shm->dims.servers + server];
+}
+
+/* True once a worker had the seat: what never had one holds zeros, and looking at it would cost memory. */
+bool shm_seat_ever_used(const struct shm *shm, uint32_t seat);
+
+/* The row of a name: the one it has, else a new one, else a retired one made anew (its counters start at zero, its limit is none),
+ * provided that no draining worker holds anything of it. The row is marked in_use, so that the next claim does not take it; a
+ * reload that is given up sets in_use of what it claimed back to 0. Names too long for the row are told apart all the same.
+ * 0 and *out, or -ENOSPC. Master only. */
+must_check int shm_claim_listener(struct shm *shm, const char *name, uint32_t *out);
+must_check int shm_claim_server(struct shm *shm, const char *upstream, const char *name, uint32_t *out);
+
+#endif

@@ -1,0 +1,48 @@
+/* Why a connection ended: one row per reason. It declares the counter, what the log prints and whose doing it was.
+ *
+ * Class:  DONE     an ordinary end
+ *         REJECTED turned away before any server was asked
+ *         ERROR    something failed
+ *         OPERATOR ended because someone asked Aegis to (drain, stop)
+ */
+#ifndef AEGIS_SHM_REASONS_H
+#define AEGIS_SHM_REASONS_H
+
+enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR };
+
+#define REASONS(X)                                                                                                    \
+	X(FINISHED, "finished", DONE, "both sides closed")                                                            \
+	X(CLIENT_RESET, "client_reset", ERROR, "the client reset the connection")                                     \
+	X(SERVER_RESET, "server_reset", ERROR, "the server reset the connection")                                     \
+	X(IDLE_TIMEOUT, "idle_timeout", DONE, "no byte either way for timeout.idle")                                  \
+	X(LIFETIME, "lifetime", DONE, "older than timeout.lifetime")                                                  \
+	X(FIRST_BYTE_TIMEOUT, "first_byte_timeout", ERROR, "the client sent nothing for timeout.first_byte")          \
+	X(READ_TIMEOUT, "read_timeout", ERROR, "the server did not answer for the upstream's timeout.read")           \
+	X(CLIENT_LOST, "client_lost", ERROR, "the client answers no more (keepalive or user_timeout)")                \
+	X(SERVER_LOST, "server_lost", ERROR, "the server answers no more (keepalive or user_timeout)")                \
+	X(NO_SERVER, "no_server", ERROR, "the upstream has no usable server (all disabled or of weight 0)")           \
+	X(CONNECT_REFUSED, "connect_refused", ERROR, "no server accepted the connection, the last one refused")       \
+	X(CONNECT_TIMEOUT, "connect_timeout", ERROR, "no server answered within the upstream's timeout.connect")      \
+	X(CONNECT_FAILED, "connect_failed", ERROR, "no server could be reached (no route, or another network error)") \
+	X(FULL, "full", REJECTED, "max_connections of all listeners together reached")                                \
+	X(LISTENER_FULL, "listener_full", REJECTED, "max_connections of the listener reached")                        \
+	X(NO_MEMORY, "no_memory", ERROR, "out of memory in Aegis or in the kernel")                                   \
+	X(NO_DESCRIPTORS, "no_descriptors", ERROR, "out of file descriptors")                                         \
+	X(NO_PORTS, "no_ports", ERROR, "out of local ports towards the server")                                       \
+	X(DRAIN_PACED, "drain_paced", OPERATOR, "idle connection closed while draining (drain.pace)")                 \
+	X(DRAIN_TIMEOUT, "drain_timeout", OPERATOR, "still open when drain.timeout was over")                         \
+	X(INTERNAL, "internal", ERROR, "an error that Aegis did not expect; please report it")
+
+enum reason {
+#define X(id, name, class, text) REASON_##id,
+	REASONS(X)
+#undef X
+	        N_REASONS
+};
+
+/* The name in metrics and logs, the sentence for people, the class. */
+const char *reason_name(enum reason reason);
+const char *reason_text(enum reason reason);
+enum reason_class reason_class(enum reason reason);
+
+#endif

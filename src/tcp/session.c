@@ -1,0 +1,430 @@
+#include "tcp/session.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "net/dial.h"
+#include "tcp/tcp.h"
+
+/* What a step says to the driver. */
+enum step_result {
+	STEP_DONE,  /* on to the next one */
+	STEP_WAIT,  /* an event or the deadline goes on */
+	STEP_AGAIN, /* back to choosing a server */
+	STEP_ENDED  /* the session is gone */
+};
+
+struct step_row {
+	const char *name;
+	enum step_result (*enter)(struct session *session);
+	uint64_t (*deadline)(const struct session *session); /* NULL: the step never waits */
+	void (*overdue)(struct session *session);
+};
+
+static const struct step_row steps[N_STEPS];
+
+static uint64_t now_ns(const struct session *session)
+{
+	return loop_now_ns(session->tcp->loop);
+}
+
+/* Fire at the deadline of the step; lazily: an armed timer that is early enough stays as it is. */
+static void arm(struct session *session)
+{
+	uint64_t due_ns = steps[session->step].deadline(session);
+	if (!wheel_armed(&session->timer) || due_ns < wheel_due_ns(&session->timer))
+		wheel_arm(&session->tcp->wheel, &session->timer, due_ns);
+}
+
+static void run(struct session *session, enum step step)
+{
+	for (;;) {
+		session->step = step;
+		session->step_ns = now_ns(session);
+		switch (steps[step].enter(session)) {
+		case STEP_DONE:
+			step++;
+			break;
+		case STEP_AGAIN:
+			step = STEP_CHOOSE;
+			break;
+		case STEP_WAIT:
+			wheel_disarm(&session->timer);
+			arm(session);
+			return;
+		case STEP_ENDED:
+			return;
+		}
+	}
+}
+
+void session_due(struct session *session)
+{
+	if (now_ns(session) >= steps[session->step].deadline(session))
+		steps[session->step].overdue(session);
+	else
+		arm(session);
+}
+
+void session_begin(
+        struct session *session, struct tcp *tcp, struct tcp_listener *listener, int fd, const struct sockaddr_in6 *peer, bool reserved)
+{
+	session->tcp = tcp;
+	session->listener = listener;
+	session->client_fd = fd;
+	session->server_fd = -1;
+	session->peer = *peer;
+	session->reserved = reserved;
+	session->tick_ns = WHEEL_NEVER;
+	session->accepted_ns = session->activity_ns = now_ns(session);
+	counter_add(&listener->row->connections, 1);
+	run(session, STEP_RESERVE);
+}
+
+/* --- reserve: a place within max_connections ---------------------------------------------------------------------------- */
+
+static enum step_result step_reserve(struct session *session)
+{
+	enum reason why_not;
+	if (session->reserved)
+		return STEP_DONE;
+	if (!tcp_reserve(session->tcp, session->listener, &why_not)) {
+		session_end(session, why_not);
+		return STEP_ENDED;
+	}
+	session->reserved = true;
+	return STEP_DONE;
+}
+
+/* --- choose: a server ---------------------------------------------------------------------------------------------------- */
+
+static enum step_result step_choose(struct session *session)
+{
+	session->server = upstream_take(session->listener->upstream, session->tried, session->n_tried);
+	if (session->server)
+		return STEP_DONE;
+	session_end(session, REASON_NO_SERVER);
+	return STEP_ENDED;
+}
+
+/* --- connect: dial it, and on failure another one ------------------------------------------------------------------------ */
+
+static enum reason connect_reason(int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case ENOENT: /* a unix socket that is not there, */
+	case EAGAIN: /* or whose backlog is full */
+		return REASON_CONNECT_REFUSED;
+	case ETIMEDOUT:
+		return REASON_CONNECT_TIMEOUT;
+	case EADDRNOTAVAIL:
+		return REASON_NO_PORTS;
+	case EMFILE:
+	case ENFILE:
+		return REASON_NO_DESCRIPTORS;
+	case ENOMEM:
+	case ENOBUFS:
+		return REASON_NO_MEMORY;
+	default:
+		return REASON_CONNECT_FAILED;
+	}
+}
+
+static void log_connect_failure(struct session *session, int error, bool last)
+{
+	struct server *server = session->server;
+	uint64_t held_back;
+	if (!log_gate_open(&server->gate, now_ns(session), &held_back))
+		return;
+	char address[ADDR_TEXT_SIZE] = "no address";
+	const struct addr *addr = server_addr(server);
+	if (addr)
+		addr_format(addr, address, sizeof address);
+	log_warn("upstream %s: server %s (%s): cannot connect: %s; %s (%llu more failures not logged)",
+	        session->listener->upstream->config->name, server->config->name, address, strerror(error),
+	        last ? "giving the client up" : "trying another server", (unsigned long long)held_back);
+}
+
+/* The attempt failed with errno `error`: note it, and go on to another server while there are retries. */
+static enum step_result connect_failed(struct session *session, int error)
+{
+	struct upstream *upstream = session->listener->upstream;
+	struct server *server = session->server;
+	enum reason reason = connect_reason(error);
+	bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY; /* another server would not help */
+	bool last = ours || session->n_tried >= upstream->config->retries;
+	if (session->server_fd >= 0) {
+		loop_io_forget(session->tcp->loop, &session->relay.side[SIDE_SERVER].io);
+		close(session->server_fd);
+		session->server_fd = -1;
+	}
+	log_connect_failure(session, error, last);
+	if (!ours)
+		counter_add(&server->row->failures, 1);
+	server_addr_failed(server);
+	if (last) {
+		session_end(session, reason);
+		return STEP_ENDED;
+	}
+	session->tried[session->n_tried++] = upstream_index(upstream, server);
+	session->server = NULL;
+	upstream_give_back(upstream, server);
+	counter_add(&session->listener->row->retries, 1);
+	return STEP_AGAIN;
+}
+
+static void on_connect(struct loop_io *io, int events)
+{
+	struct session *session = container_of(io, struct session, relay.side[SIDE_SERVER].io);
+	(void)events;
+	int error = dial_result(session->server_fd);
+	if (error == 0)
+		run(session, STEP_RELAY);
+	else if (connect_failed(session, -error) == STEP_AGAIN)
+		run(session, STEP_CHOOSE);
+}
+
+static enum step_result step_connect(struct session *session)
+{
+	const struct addr *addr = server_addr(session->server);
+	int error = addr ? dial_start(addr, &session->listener->upstream->config->tcp, &session->server_fd) : -EHOSTUNREACH;
+	if (error == 0)
+		return STEP_DONE;
+	if (error != -EINPROGRESS)
+		return connect_failed(session, -error);
+	struct loop_io *io = &session->relay.side[SIDE_SERVER].io;
+	loop_io_init(io, on_connect);
+	if (loop_io_set(session->tcp->loop, io, session->server_fd, LOOP_WRITE) == 0)
+		return STEP_WAIT;
+	session_end(session, REASON_NO_MEMORY);
+	return STEP_ENDED;
+}
+
+static uint64_t connect_deadline(const struct session *session)
+{
+	uint64_t limit_ns = session->listener->upstream->config->timeout.connect_ns;
+	return limit_ns ? session->step_ns + limit_ns : WHEEL_NEVER;
+}
+
+static void connect_overdue(struct session *session)
+{
+	if (connect_failed(session, ETIMEDOUT) == STEP_AGAIN)
+		run(session, STEP_CHOOSE);
+}
+
+/* --- relay: move bytes until it is over ---------------------------------------------------------------------------------- */
+
+static enum step_result step_relay(struct session *session)
+{
+	struct tcp *tcp = session->tcp;
+	const struct listener_config *listener = session->listener->config;
+	histogram_record(&session->listener->row->connect, session->step_ns - session->accepted_ns);
+	counter_add(&session->server->row->connections, 1);
+	session->relay.side[SIDE_CLIENT].quickack = listener->tcp.quickack;
+	session->relay.side[SIDE_SERVER].quickack = session->listener->upstream->config->tcp.quickack;
+	session->activity_ns = session->step_ns;
+	if (relay_start(&session->relay, &tcp->engine, session->client_fd, session->server_fd) == 0)
+		return STEP_WAIT;
+	session_end(session, REASON_NO_MEMORY);
+	return STEP_ENDED;
+}
+
+static uint64_t earlier(uint64_t due_ns, uint64_t from_ns, uint64_t limit_ns)
+{
+	return limit_ns && from_ns + limit_ns < due_ns ? from_ns + limit_ns : due_ns;
+}
+
+static uint64_t first_byte_deadline(const struct session *session)
+{
+	return session->client_spoke ? WHEEL_NEVER
+	                             : earlier(WHEEL_NEVER, session->accepted_ns, session->listener->config->timeout.first_byte_ns);
+}
+
+static uint64_t read_deadline(const struct session *session)
+{
+	return session->asked_ns ? earlier(WHEEL_NEVER, session->asked_ns, session->listener->upstream->config->timeout.read_ns)
+	                         : WHEEL_NEVER;
+}
+
+static uint64_t idle_deadline(const struct session *session)
+{
+	return earlier(WHEEL_NEVER, session->activity_ns, session->listener->config->timeout.idle_ns);
+}
+
+static uint64_t lifetime_deadline(const struct session *session)
+{
+	return earlier(WHEEL_NEVER, session->accepted_ns, session->listener->config->timeout.lifetime_ns);
+}
+
+/* What can run out while relaying. */
+static const struct relay_deadline {
+	uint64_t (*due_ns)(const struct session *session);
+	enum reason reason;
+} relay_deadlines[] = {
+	{ first_byte_deadline, REASON_FIRST_BYTE_TIMEOUT },
+	{ read_deadline, REASON_READ_TIMEOUT },
+	{ idle_deadline, REASON_IDLE_TIMEOUT },
+	{ lifetime_deadline, REASON_LIFETIME },
+};
+
+static uint64_t relay_deadline(const struct session *session)
+{
+	uint64_t due_ns = session->tick_ns;
+	for (size_t i = 0; i < ARRAY_LEN(relay_deadlines); i++) {
+		uint64_t this_ns = relay_deadlines[i].due_ns(session);
+		if (this_ns < due_ns)
+			due_ns = this_ns;
+	}
+	return due_ns;
+}
+
+static void relay_overdue(struct session *session)
+{
+	uint64_t now = now_ns(session);
+	for (size_t i = 0; i < ARRAY_LEN(relay_deadlines); i++)
+		if (now >= relay_deadlines[i].due_ns(session)) {
+			session_end(session, relay_deadlines[i].reason);
+			return;
+		}
+	session->tick_ns = WHEEL_NEVER;
+	relay_tick(&session->relay, now);
+}
+
+static struct session *session_of(struct relay *relay)
+{
+	return container_of(relay, struct session, relay);
+}
+
+static void client_spoke(struct session *session, uint64_t now)
+{
+	session->client_spoke = true;
+	if (session->asked_ns || !session->listener->upstream->config->timeout.read_ns)
+		return;
+	session->asked_ns = now;
+	arm(session);
+}
+
+static void server_spoke(struct session *session, uint64_t now)
+{
+	session->asked_ns = 0;
+	if (session->server_spoke)
+		return;
+	session->server_spoke = true;
+	histogram_record(&session->listener->row->first_byte, now - session->accepted_ns);
+}
+
+static void on_bytes(struct relay *relay, enum side from, size_t count)
+{
+	struct session *session = session_of(relay);
+	struct listener_row *listener = session->listener->row;
+	struct server_row *server = session->server->row;
+	uint64_t now = now_ns(session);
+	session->activity_ns = now;
+	counter_add(from == SIDE_CLIENT ? &listener->received_bytes : &listener->sent_bytes, count);
+	counter_add(from == SIDE_CLIENT ? &server->sent_bytes : &server->received_bytes, count);
+	if (from == SIDE_CLIENT)
+		client_spoke(session, now);
+	else
+		server_spoke(session, now);
+}
+
+static void on_tick_at(struct relay *relay, uint64_t due_ns)
+{
+	struct session *session = session_of(relay);
+	session->tick_ns = due_ns;
+	arm(session);
+}
+
+static void on_done(struct relay *relay, enum relay_end end, enum side by)
+{
+	static const enum reason reasons[][2] = {
+		[RELAY_FINISHED] = { REASON_FINISHED, REASON_FINISHED },
+		[RELAY_RESET] = { REASON_CLIENT_RESET, REASON_SERVER_RESET },
+		[RELAY_LOST] = { REASON_CLIENT_LOST, REASON_SERVER_LOST },
+		[RELAY_NO_MEMORY] = { REASON_NO_MEMORY, REASON_NO_MEMORY },
+	};
+	session_end(session_of(relay), reasons[end][by]);
+}
+
+const struct relay_session_ops session_relay_ops = { .bytes = on_bytes, .done = on_done, .tick_at = on_tick_at };
+
+bool session_is_idle(const struct session *session, uint64_t now, uint64_t quiet_ns)
+{
+	return session->step == STEP_RELAY && !session->relay.aborting && !relay_holds(&session->relay) &&
+	       now - session->activity_ns >= quiet_ns;
+}
+
+/* --- the table, and the one end ------------------------------------------------------------------------------------------ */
+
+static const struct step_row steps[N_STEPS] = {
+	[STEP_RESERVE] = { "reserve", step_reserve, NULL, NULL },
+	[STEP_CHOOSE] = { "choose", step_choose, NULL, NULL },
+	[STEP_CONNECT] = { "connect", step_connect, connect_deadline, connect_overdue },
+	[STEP_RELAY] = { "relay", step_relay, relay_deadline, relay_overdue },
+};
+
+/* Which sides see a RST instead of a FIN: who was turned away or never got a server, and the other side of a reset. */
+static bool aborts(const struct session *session, enum reason reason, enum side side)
+{
+	if (session->step != STEP_RELAY)
+		return true;
+	switch (reason) {
+	case REASON_CLIENT_RESET:
+	case REASON_CLIENT_LOST:
+		return side == SIDE_SERVER;
+	case REASON_SERVER_RESET:
+	case REASON_SERVER_LOST:
+		return side == SIDE_CLIENT;
+	case REASON_NO_MEMORY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void close_side(const struct session *session, enum reason reason, enum side side, int fd)
+{
+	if (fd < 0)
+		return;
+	if (aborts(session, reason, side))
+		relay_abort_fd(fd);
+	else
+		close(fd);
+}
+
+static void log_end(const struct session *session, enum reason reason)
+{
+	char peer[ADDR_TEXT_SIZE];
+	struct addr addr;
+	addr_from_sockaddr(&addr, (const struct sockaddr *)&session->peer, session->peer.sin6_family ? sizeof session->peer : 0);
+	log_debug("listener %s: client %s: %s in step %s: %s", session->listener->config->name, addr_format(&addr, peer, sizeof peer),
+	        reason_name(reason), steps[session->step].name, reason_text(reason));
+}
+
+void session_end(struct session *session, enum reason reason)
+{
+	struct tcp *tcp = session->tcp;
+	struct tcp_listener *listener = session->listener;
+	if (unlikely(log_enabled(LOG_LEVEL_DEBUG)))
+		log_end(session, reason);
+	wheel_disarm(&session->timer);
+	if (session->step == STEP_RELAY)
+		relay_stop(&session->relay);
+	else if (session->step == STEP_CONNECT && session->server_fd >= 0)
+		loop_io_forget(tcp->loop, &session->relay.side[SIDE_SERVER].io);
+	/* In this order the server never sees more connections than are counted, and a client that sees its end finds it
+	 * counted and its place free. */
+	close_side(session, reason, SIDE_SERVER, session->server_fd);
+	if (session->server)
+		upstream_give_back(listener->upstream, session->server);
+	if (session->reserved)
+		tcp_release(tcp, listener);
+	counter_add(&listener->row->closes[reason], 1);
+	histogram_record(&listener->row->duration, now_ns(session) - session->accepted_ns);
+	close_side(session, reason, SIDE_CLIENT, session->client_fd);
+	tcp_forget(tcp, session);
+}

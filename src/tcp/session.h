@@ -1,0 +1,64 @@
+/* One proxied TCP connection: from accept to close, in named steps.
+ *
+ * Process: a worker. Owner: struct tcp (tcp.h), from whose slab it comes.
+ * Steps:   reserve -> choose -> connect -> relay; a failed connect goes back to choose. Each step is a row in one table:
+ *          name, function, deadline; one driver runs the table and one function ends it, always with a reason.
+ */
+#ifndef AEGIS_TCP_SESSION_H
+#define AEGIS_TCP_SESSION_H
+
+#include <assert.h>
+#include <netinet/in.h>
+
+#include "base/wheel.h"
+#include "relay/relay.h"
+#include "shm/reasons.h"
+#include "upstream/upstream.h"
+
+enum step { STEP_RESERVE, STEP_CHOOSE, STEP_CONNECT, STEP_RELAY, N_STEPS };
+
+struct tcp;
+struct tcp_listener;
+
+struct session {
+	struct relay relay;
+	struct wheel_entry timer;
+	struct session *next, *prev; /* all of the worker, oldest first */
+	struct tcp *tcp;
+	struct tcp_listener *listener;
+	struct server *server; /* held while not NULL */
+	uint64_t accepted_ns;
+	uint64_t step_ns;         /* when the step began */
+	uint64_t activity_ns;     /* the last byte either way */
+	uint64_t asked_ns;        /* the first client byte that the server has not answered; 0 = none */
+	uint64_t tick_ns;         /* when the relay wants its tick; WHEEL_NEVER = not at all */
+	struct sockaddr_in6 peer; /* IPv4 or IPv6; all zero for a unix socket */
+	int client_fd;
+	int server_fd;
+	enum step step;
+	bool reserved;     /* holds its place in max_connections */
+	bool client_spoke; /* a byte came from the client */
+	bool server_spoke;
+	uint8_t n_tried;
+	uint16_t tried[CONFIG_MAX_RETRIES + 1];
+};
+
+static_assert(sizeof(struct session) <= 512, "an idle proxied connection costs at most 512 bytes");
+
+/* Begin with an accepted descriptor; the session is fresh from the slab and linked in. It may be over when this returns. */
+void session_begin(
+        struct session *session, struct tcp *tcp, struct tcp_listener *listener, int fd, const struct sockaddr_in6 *peer, bool reserved);
+
+/* End it: close both sides in the manner that the reason asks for, count, give everything back. The session is gone. */
+void session_end(struct session *session, enum reason reason);
+
+/* Its timer fired. */
+void session_due(struct session *session);
+
+/* Nothing is under way in it: relaying, nothing held, no byte for quiet_ns. */
+bool session_is_idle(const struct session *session, uint64_t now_ns, uint64_t quiet_ns);
+
+/* What the relay tells a session. */
+extern const struct relay_session_ops session_relay_ops;
+
+#endif

@@ -1,0 +1,225 @@
+#include "tcp/tcp.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "os/region.h"
+
+static struct tcp *tcp_of(struct acceptor *acceptor)
+{
+	return container_of(acceptor, struct tcp, acceptor);
+}
+
+/* --- admission ----------------------------------------------------------------------------------------------------------- */
+
+bool tcp_reserve(struct tcp *tcp, const struct tcp_listener *listener, enum reason *why_not)
+{
+	if (!limit_reserve(tcp->shm, tcp->seat, limit_global())) {
+		*why_not = REASON_FULL;
+		return false;
+	}
+	if (!limit_reserve(tcp->shm, tcp->seat, listener->limit)) {
+		limit_release(tcp->shm, tcp->seat, limit_global());
+		*why_not = REASON_LISTENER_FULL;
+		return false;
+	}
+	return true;
+}
+
+void tcp_release(struct tcp *tcp, const struct tcp_listener *listener)
+{
+	limit_release(tcp->shm, tcp->seat, listener->limit);
+	limit_release(tcp->shm, tcp->seat, limit_global());
+}
+
+static bool waits_when_full(const struct tcp_listener *listener)
+{
+	return listener->config->on_full == ON_FULL_WAIT;
+}
+
+static bool on_admit(struct acceptor *acceptor, uint32_t index)
+{
+	struct tcp *tcp = tcp_of(acceptor);
+	const struct tcp_listener *listener = &tcp->listeners[index];
+	enum reason why_not;
+	if (tcp->sessions.in_use >= tcp->sessions.capacity)
+		return false;
+	return !waits_when_full(listener) || tcp_reserve(tcp, listener, &why_not);
+}
+
+static void on_not_accepted(struct acceptor *acceptor, uint32_t index)
+{
+	struct tcp *tcp = tcp_of(acceptor);
+	if (waits_when_full(&tcp->listeners[index]))
+		tcp_release(tcp, &tcp->listeners[index]);
+}
+
+static void link_newest(struct tcp *tcp, struct session *session)
+{
+	session->prev = tcp->newest;
+	session->next = NULL;
+	*(tcp->newest ? &tcp->newest->next : &tcp->oldest) = session;
+	tcp->newest = session;
+}
+
+static void on_accepted(struct acceptor *acceptor, uint32_t index, int fd, const struct sockaddr_in6 *peer)
+{
+	struct tcp *tcp = tcp_of(acceptor);
+	struct tcp_listener *listener = &tcp->listeners[index];
+	struct session *session = slab_take(&tcp->sessions);
+	ensure(session); /* on_admit() looked */
+	memset(session, 0, sizeof *session);
+	link_newest(tcp, session);
+	counter_add(&tcp->seat_row->accepts, 1);
+	atomic_store_explicit(&tcp->seat_row->sessions, tcp_active(tcp), memory_order_relaxed);
+	session_begin(session, tcp, listener, fd, peer, waits_when_full(listener));
+}
+
+static void on_paused(struct acceptor *acceptor, uint32_t index, int error)
+{
+	struct tcp *tcp = tcp_of(acceptor);
+	uint64_t held_back;
+	counter_add(&tcp->seat_row->accept_pauses, 1);
+	if (!log_gate_open(&tcp->pause_gate, loop_now_ns(tcp->loop), &held_back))
+		return;
+	const char *name = tcp->listeners[index].config->name;
+	if (error)
+		log_warn("listener %s: cannot accept: %s; clients wait until there is room (raise LimitNOFILE or `ulimit -n` where it is "
+		         "descriptors)",
+		        name, strerror(error));
+	else if (tcp->sessions.in_use >= tcp->sessions.capacity)
+		log_warn("listener %s: this worker is full with %u connections (its share of the descriptor limit); clients wait", name,
+		        tcp_active(tcp));
+	else
+		log_info("listener %s: max_connections reached; clients wait (on_full = \"wait\")", name);
+}
+
+static const struct acceptor_owner acceptor_owner = {
+	.admit = on_admit, .not_accepted = on_not_accepted, .accepted = on_accepted, .paused = on_paused
+};
+
+/* --- deadlines ----------------------------------------------------------------------------------------------------------- */
+
+static void on_due(struct wheel_entry *entry, void *arg)
+{
+	(void)arg;
+	session_due(container_of(entry, struct session, timer));
+}
+
+static void on_wheel_timer(struct loop_timer *timer)
+{
+	struct tcp *tcp = container_of(timer, struct tcp, wheel_timer);
+	tcp->wheel_timer_ns = WHEEL_NEVER;
+	wheel_advance(&tcp->wheel, loop_now_ns(tcp->loop), on_due, NULL);
+}
+
+void tcp_before_sleep(struct tcp *tcp)
+{
+	uint64_t now_ns = loop_now_ns(tcp->loop);
+	uint64_t next_ns = wheel_next_ns(&tcp->wheel);
+	if (next_ns >= tcp->wheel_timer_ns)
+		return; /* fires early enough, or nothing to wait for; an early one does no harm */
+	tcp->wheel_timer_ns = next_ns;
+	loop_timer_start(tcp->loop, &tcp->wheel_timer, next_ns > now_ns ? next_ns - now_ns : 0);
+}
+
+/* --- from the first to the last ------------------------------------------------------------------------------------------ */
+
+static int init_listeners(struct tcp *tcp, const struct config *config, const struct tcp_places *places)
+{
+	tcp->listeners = calloc(config->n_listeners, sizeof *tcp->listeners);
+	if (!tcp->listeners)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		const struct listener_config *listener = &config->listeners[i];
+		uint32_t row = places->listeners[i];
+		tcp->listeners[i] = (struct tcp_listener){ .config = listener,
+			.upstream = &tcp->upstreams[listener->upstream],
+			.row = shm_listener_row(tcp->shm, tcp->seat, row),
+			.limit = limit_listener(row) };
+	}
+	return 0;
+}
+
+static int init_upstreams(struct tcp *tcp, const struct config *config, const struct tcp_places *places, uint32_t start)
+{
+	tcp->upstreams = calloc(config->n_upstreams, sizeof *tcp->upstreams);
+	if (!tcp->upstreams)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->n_upstreams; i++) {
+		int error = upstream_init(&tcp->upstreams[i], &config->upstreams[i], places->servers[i], tcp->shm, tcp->seat, start);
+		if (error)
+			return error;
+		tcp->n_upstreams++;
+	}
+	return 0;
+}
+
+int tcp_init(struct tcp *tcp, struct loop *loop, const struct config *config, const struct tcp_places *places, struct shm *shm,
+        uint32_t seat, uint32_t capacity, size_t buffers, uint32_t start, struct accept_socket *sockets, uint32_t n_sockets)
+{
+	void *region;
+	*tcp = (struct tcp){ .loop = loop, .shm = shm, .seat = seat, .seat_row = &shm->seats[seat], .wheel_timer_ns = WHEEL_NEVER };
+	wheel_init(&tcp->wheel, loop_now_ns(loop));
+	loop_timer_init(&tcp->wheel_timer, on_wheel_timer);
+	tcp->engine.loop = loop;
+	tcp->engine.session = &session_relay_ops;
+	tcp->engine.buffer_exhausted = &tcp->seat_row->buffer_exhausted;
+	int error = buffers_init(&tcp->engine.buffers, buffers);
+	if (!error)
+		error = region_reserve(slab_region_bytes(sizeof(struct session), capacity), &region);
+	if (!error) {
+		slab_init(&tcp->sessions, region, sizeof(struct session), capacity);
+		error = init_upstreams(tcp, config, places, start);
+	}
+	if (!error)
+		error = init_listeners(tcp, config, places);
+	if (error) {
+		tcp_fini(tcp);
+		return error;
+	}
+	acceptor_init(&tcp->acceptor, loop, &acceptor_owner, sockets, n_sockets);
+	return 0;
+}
+
+void tcp_fini(struct tcp *tcp)
+{
+	for (uint32_t i = 0; i < tcp->n_upstreams; i++)
+		upstream_fini(&tcp->upstreams[i]);
+	free(tcp->upstreams);
+	free(tcp->listeners);
+	if (tcp->sessions.region)
+		region_close(tcp->sessions.region, slab_region_bytes(sizeof(struct session), tcp->sessions.capacity));
+	buffers_fini(&tcp->engine.buffers);
+	*tcp = (struct tcp){ 0 };
+}
+
+void tcp_forget(struct tcp *tcp, struct session *session)
+{
+	*(session->prev ? &session->prev->next : &tcp->oldest) = session->next;
+	*(session->next ? &session->next->prev : &tcp->newest) = session->prev;
+	slab_give_back(&tcp->sessions, session);
+	atomic_store_explicit(&tcp->seat_row->sessions, tcp_active(tcp), memory_order_relaxed);
+	if (tcp->sessions.in_use == 0 && tcp->empty)
+		tcp->empty(tcp->empty_arg);
+}
+
+uint32_t tcp_end_idle(struct tcp *tcp, uint32_t count, uint64_t quiet_ns, enum reason reason)
+{
+	uint64_t now_ns = loop_now_ns(tcp->loop);
+	uint32_t ended = 0;
+	for (struct session *session = tcp->oldest, *next; session && ended < count; session = next) {
+		next = session->next;
+		if (!session_is_idle(session, now_ns, quiet_ns))
+			continue;
+		session_end(session, reason);
+		ended++;
+	}
+	return ended;
+}
+
+void tcp_end_all(struct tcp *tcp, enum reason reason)
+{
+	while (tcp->oldest)
+		session_end(tcp->oldest, reason);
+}

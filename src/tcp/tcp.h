@@ -1,0 +1,66 @@
+/* All TCP sessions of a worker: what they share, how they are admitted, and how they are brought to an end.
+ *
+ * Process: a worker, which owns the one struct tcp.
+ */
+#ifndef AEGIS_TCP_TCP_H
+#define AEGIS_TCP_TCP_H
+
+#include "net/acceptor.h"
+#include "tcp/session.h"
+
+struct tcp_listener {
+	const struct listener_config *config;
+	struct upstream *upstream;
+	struct listener_row *row; /* this worker's counters */
+	uint32_t limit;           /* its connections over all workers */
+};
+
+struct tcp {
+	struct loop *loop;
+	struct shm *shm;
+	uint32_t seat;
+	struct shm_seat *seat_row;
+	struct wheel wheel;
+	struct loop_timer wheel_timer;
+	uint64_t wheel_timer_ns; /* when it fires */
+	struct relay_engine engine;
+	struct slab sessions;
+	struct session *oldest, *newest;
+	struct acceptor acceptor;
+	struct tcp_listener *listeners;
+	struct upstream *upstreams;
+	uint32_t n_upstreams;
+	struct log_gate pause_gate;
+	void (*empty)(void *arg); /* called when the last session ended */
+	void *empty_arg;
+};
+
+struct tcp_places {
+	const uint32_t *listeners;      /* [listener]: row in shared memory */
+	const uint32_t *const *servers; /* [upstream][server]: row in shared memory */
+};
+
+/* capacity is the most sessions at a time, buffers how many buffers slow readers may hold. sockets are those to accept from, their listener
+ * an index into the settings; the memory stays the caller's. start turns the rotation of servers. 0 or a negative errno. */
+must_check int tcp_init(struct tcp *tcp, struct loop *loop, const struct config *config, const struct tcp_places *places, struct shm *shm,
+        uint32_t seat, uint32_t capacity, size_t buffers, uint32_t start, struct accept_socket *sockets, uint32_t n_sockets);
+void tcp_fini(struct tcp *tcp);
+
+/* To be called before the loop sleeps: wake up for the next deadline. */
+void tcp_before_sleep(struct tcp *tcp);
+
+/* End up to count sessions in which nothing is under way and no byte passed for quiet_ns, the oldest first. Returns how many. */
+uint32_t tcp_end_idle(struct tcp *tcp, uint32_t count, uint64_t quiet_ns, enum reason reason);
+void tcp_end_all(struct tcp *tcp, enum reason reason);
+
+static inline uint32_t tcp_active(const struct tcp *tcp)
+{
+	return (uint32_t)tcp->sessions.in_use;
+}
+
+/* For session.c. */
+bool tcp_reserve(struct tcp *tcp, const struct tcp_listener *listener, enum reason *why_not);
+void tcp_release(struct tcp *tcp, const struct tcp_listener *listener);
+void tcp_forget(struct tcp *tcp, struct session *session);
+
+#endif

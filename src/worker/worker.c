@@ -1,0 +1,300 @@
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "os/channel.h"
+#include "os/cpu.h"
+#include "os/signals.h"
+#include "os/title.h"
+#include "worker/message.h"
+
+#define BEAT_NS NS_PER_S
+#define PACE_NS (100 * NS_PER_MS)
+#define QUIET_NS NS_PER_S      /* no byte for so long: a connection that may be closed by drain.pace */
+enum { OWN_DESCRIPTORS = 16 }; /* standard streams, log, loop, channel, and some to spare */
+enum { BUFFERS_MIN = 16 };
+
+struct worker {
+	const struct worker_args *args;
+	struct shm_seat *seat;
+	struct loop *loop;
+	struct tcp tcp;
+	struct accept_socket *sockets;
+	uint32_t n_sockets;
+	struct loop_io channel_io;
+	struct loop_timer beat;
+	struct loop_timer pace;
+	struct loop_timer deadline;
+	uint32_t pace_per_s;
+	uint32_t pace_credit; /* tenths of a connection */
+	bool draining;
+	uint64_t woke_ns;
+	uint64_t lag_ns; /* the longest turn since the last beat */
+	uint64_t log_dropped;
+};
+
+static void say(struct worker *worker, enum message kind, uint32_t value)
+{
+	struct channel_message message = { .kind = kind, .value = value };
+	int error = channel_send(worker->args->channel, &message, -1);
+	if (error && error != -EPIPE)
+		log_error("cannot speak to the master: %s", strerror(-error));
+}
+
+static void set_title(const struct worker *worker, const char *doing)
+{
+	title_set("aegis: worker %u gen %u %s %u", worker->args->slot, worker->args->generation, doing, tcp_active(&worker->tcp));
+}
+
+/* --- once a second ------------------------------------------------------------------------------------------------------- */
+
+static void on_beat(struct loop_timer *timer)
+{
+	struct worker *worker = container_of(timer, struct worker, beat);
+	struct shm_seat *seat = worker->seat;
+	atomic_store_explicit(&seat->beat_ns, loop_now_ns(worker->loop), memory_order_relaxed);
+	atomic_store_explicit(&seat->loop_lag_ns, worker->lag_ns, memory_order_relaxed);
+	worker->lag_ns = 0;
+	counter_add(&seat->log_drops, log_dropped() - worker->log_dropped);
+	worker->log_dropped = log_dropped();
+	set_title(worker, worker->draining ? "draining" : "running");
+	loop_timer_start(worker->loop, &worker->beat, BEAT_NS);
+}
+
+static void after_sleep(void *arg)
+{
+	struct worker *worker = arg;
+	worker->woke_ns = loop_now_ns(worker->loop);
+}
+
+static void before_sleep(void *arg)
+{
+	struct worker *worker = arg;
+	uint64_t turn_ns = clock_now_ns() - worker->woke_ns;
+	if (worker->woke_ns && turn_ns > worker->lag_ns)
+		worker->lag_ns = turn_ns;
+	counter_add(&worker->seat->turns, 1);
+	tcp_before_sleep(&worker->tcp);
+}
+
+/* --- draining ------------------------------------------------------------------------------------------------------------ */
+
+static void on_empty(void *arg)
+{
+	struct worker *worker = arg;
+	if (worker->draining)
+		loop_stop(worker->loop);
+}
+
+static void on_pace(struct loop_timer *timer)
+{
+	struct worker *worker = container_of(timer, struct worker, pace);
+	worker->pace_credit += worker->pace_per_s;
+	uint32_t due = worker->pace_credit / 10;
+	worker->pace_credit %= 10;
+	if (due)
+		(void)tcp_end_idle(&worker->tcp, due, QUIET_NS, REASON_DRAIN_PACED);
+	loop_timer_start(worker->loop, &worker->pace, PACE_NS);
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+	struct worker *worker = container_of(timer, struct worker, deadline);
+	log_info("drain.timeout is over: ending %u connections", tcp_active(&worker->tcp));
+	tcp_end_all(&worker->tcp, REASON_DRAIN_TIMEOUT);
+}
+
+/* From here on new clients are refused at once, instead of being left hanging in a backlog that nobody reads. What systemd or
+ * a parent handed over is theirs: they may start us again for what is queued. */
+static void refuse_new_clients(const struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->n_sockets; i++)
+		if (!worker->args->listeners[worker->sockets[i].listener]->inherited)
+			(void)shutdown(worker->sockets[i].fd, SHUT_RD);
+}
+
+static void drain(struct worker *worker, bool refuse, uint32_t pace_per_s, uint64_t timeout_ns)
+{
+	if (!worker->draining) {
+		acceptor_stop(&worker->tcp.acceptor, true);
+		if (refuse)
+			refuse_new_clients(worker);
+		/* The master owns the sockets; ours are copies. */
+		for (uint32_t i = 0; i < worker->n_sockets; i++)
+			close(worker->sockets[i].fd);
+		worker->n_sockets = 0;
+		worker->draining = true;
+		atomic_store_explicit(&worker->seat->state, SEAT_DRAINING, memory_order_relaxed);
+		set_title(worker, "draining");
+		say(worker, MESSAGE_STOPPED, 0);
+	}
+	if (tcp_active(&worker->tcp) == 0) {
+		loop_stop(worker->loop);
+		return;
+	}
+	/* The share of this worker of a pace that is meant for all of them. */
+	worker->pace_per_s = pace_per_s ? (pace_per_s + worker->args->workers - 1) / worker->args->workers : 0;
+	if (worker->pace_per_s)
+		loop_timer_start(worker->loop, &worker->pace, PACE_NS);
+	if (timeout_ns)
+		loop_timer_start(worker->loop, &worker->deadline, timeout_ns);
+}
+
+/* --- the master ---------------------------------------------------------------------------------------------------------- */
+
+static void on_master_gone(struct worker *worker)
+{
+	const struct config *config = worker->args->config;
+	loop_io_stop(worker->loop, &worker->channel_io);
+	log_error("the master is gone: refusing new clients, draining %u connections", tcp_active(&worker->tcp));
+	drain(worker, true, config->drain.pace, config->drain.timeout_ns);
+}
+
+static void on_message(struct worker *worker, const struct channel_message *message, int fd)
+{
+	switch ((enum message)message->kind) {
+	case MESSAGE_GO:
+		atomic_store_explicit(&worker->seat->state, SEAT_RUNNING, memory_order_relaxed);
+		set_title(worker, "running");
+		acceptor_start(&worker->tcp.acceptor);
+		break;
+	case MESSAGE_DRAIN:
+	case MESSAGE_REFUSE:
+		drain(worker, message->kind == MESSAGE_REFUSE, message->value, message->value_ns);
+		break;
+	case MESSAGE_QUIT:
+		worker->draining = true;
+		tcp_end_all(&worker->tcp, REASON_DRAIN_TIMEOUT);
+		loop_stop(worker->loop);
+		break;
+	case MESSAGE_LOG:
+		if (fd >= 0)
+			log_adopt_file(fd);
+		return;
+	case MESSAGE_READY:
+	case MESSAGE_STOPPED:
+		break;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void on_channel(struct loop_io *io, int events)
+{
+	struct worker *worker = container_of(io, struct worker, channel_io);
+	struct channel_message message;
+	int fd;
+	(void)events;
+	for (;;) {
+		int error = channel_receive(worker->args->channel, &message, &fd);
+		if (error == -EAGAIN)
+			return;
+		if (error) {
+			on_master_gone(worker);
+			return;
+		}
+		on_message(worker, &message, fd);
+	}
+}
+
+/* --- from fork to exit --------------------------------------------------------------------------------------------------- */
+
+static int collect_sockets(struct worker *worker)
+{
+	const struct worker_args *args = worker->args;
+	uint32_t most = 0;
+	for (size_t i = 0; i < args->config->n_listeners; i++)
+		most += args->listeners[i]->n_fds;
+	worker->sockets = calloc(most ? most : 1, sizeof *worker->sockets);
+	if (!worker->sockets)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < args->config->n_listeners; i++)
+		for (uint32_t j = 0; j < args->listeners[i]->n_fds; j++)
+			if (worker_serves(args->listeners[i], j, args->slot, args->workers))
+				worker->sockets[worker->n_sockets++] =
+				        (struct accept_socket){ .fd = args->listeners[i]->fds[j], .listener = i };
+	return 0;
+}
+
+/* Two descriptors a connection, and one connection more than max_connections, which is the one to be rejected. */
+static uint32_t session_capacity(const struct worker *worker)
+{
+	uint64_t own = OWN_DESCRIPTORS + worker->n_sockets;
+	uint64_t by_descriptors = worker->args->descriptors > own + 2 ? (worker->args->descriptors - own) / 2 : 1;
+	uint64_t wanted = (uint64_t)worker->args->config->max_connections + 1;
+	return (uint32_t)(by_descriptors < wanted ? by_descriptors : wanted);
+}
+
+static size_t buffer_count(const struct worker *worker)
+{
+	size_t count = worker->args->config->buffer_memory_bytes / RELAY_BUFFER_BYTES / worker->args->workers;
+	return count > BUFFERS_MIN ? count : BUFFERS_MIN;
+}
+
+static void pin(const struct worker_args *args)
+{
+	int node;
+	int error = args->cpu >= 0 ? cpu_pin(args->cpu, &node) : 0;
+	if (error)
+		log_warn("cannot pin to CPU %d: %s; going on unpinned", args->cpu, strerror(-error));
+}
+
+static int set_up(struct worker *worker)
+{
+	const struct worker_args *args = worker->args;
+	pin(args); /* before any memory is touched: it shall lie on the CPU's own node */
+	worker->loop = loop_new();
+	if (!worker->loop) {
+		log_error("cannot make an event loop (epoll): out of descriptors or memory");
+		return -ENOMEM;
+	}
+	int error = collect_sockets(worker);
+	if (!error)
+		error = tcp_init(&worker->tcp, worker->loop, args->config, &args->places, args->shm, args->seat, session_capacity(worker),
+		        buffer_count(worker), args->slot, worker->sockets, worker->n_sockets);
+	if (error) {
+		log_error("cannot set up: %s", strerror(-error));
+		return error;
+	}
+	worker->tcp.empty = on_empty;
+	worker->tcp.empty_arg = worker;
+	error = privileges_drop(args->identity);
+	if (error)
+		log_error("cannot give up privileges (become %s): %s", args->identity->user, strerror(-error));
+	return error;
+}
+
+int worker_run(const struct worker_args *args)
+{
+	struct worker worker = { .args = args, .seat = &args->shm->seats[args->seat] };
+	char name[32];
+	(void)snprintf(name, sizeof name, "worker %u", args->slot);
+	log_set_process(name);
+	signals_for_child();
+	int status = EXIT_FAILURE;
+	if (set_up(&worker))
+		goto out;
+	set_title(&worker, "starting");
+	loop_on_turn(worker.loop, before_sleep, after_sleep, &worker);
+	loop_timer_init(&worker.beat, on_beat);
+	loop_timer_init(&worker.pace, on_pace);
+	loop_timer_init(&worker.deadline, on_deadline);
+	loop_timer_start(worker.loop, &worker.beat, BEAT_NS);
+	loop_io_init(&worker.channel_io, on_channel);
+	if (loop_io_set(worker.loop, &worker.channel_io, args->channel, LOOP_READ))
+		goto out;
+	say(&worker, MESSAGE_READY, (uint32_t)worker.tcp.sessions.capacity);
+	loop_run(worker.loop);
+	set_title(&worker, "exiting");
+	status = EXIT_SUCCESS;
+out:
+	if (worker.loop)
+		tcp_fini(&worker.tcp);
+	loop_free(worker.loop);
+	free(worker.sockets);
+	return status;
+}

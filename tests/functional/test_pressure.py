@@ -1,0 +1,163 @@
+"""Readers that are slow or stand still: the sender is held back, memory stays bounded, and the others go on."""
+import socket
+import threading
+import time
+
+import aegis
+from aegis import KIB, MIB, Backend, Case, Echo, Pattern, Task, dial, echo, how_it_ends, receive, wait_until
+
+UP, DOWN = Pattern(1), Pattern(2)
+
+
+class Pressure(Case):
+    deadline = 90.0
+    # What the kernel may hold between the two ends: four socket buffers that grow to a few megabytes each.
+    KERNEL = 40 * MIB
+    WORKER = (8 if not aegis.SANITIZED else 64) * MIB
+
+    def stalled(self, progress):
+        """Wait until a number that may only grow stands still for half a second, then return it."""
+        seen = [progress(), time.monotonic()]
+
+        def still():
+            now = progress()
+            if now != seen[0]:
+                seen[:] = now, time.monotonic()
+            return time.monotonic() - seen[1] > 0.5 * aegis.SLOW
+        wait_until(still, "the sender to be held back", 30)
+        return seen[0]
+
+    def worker_rss(self, proxy):
+        return sum(aegis.rss_bytes(worker["pid"]) for worker in proxy.workers())
+
+    def warm_up(self, address):
+        for _ in range(4):
+            with dial(address) as sock:
+                echo(sock)
+
+    def test_slow_client(self):
+        self.pressure(to_client=True)
+
+    def test_slow_server(self):
+        self.pressure(to_client=False)
+
+    def pressure(self, to_client):
+        """100 MB towards a reader that stops: the sender is held back, the worker does not grow, and in the end all is there."""
+        size = 100 * MIB
+        go, sent, got = threading.Event(), [0], [0]
+
+        def send(sock):
+            for offset in range(0, size, 64 * KIB):
+                part = DOWN.at(offset, min(64 * KIB, size - offset))
+                sock.sendall(part)
+                sent[0] += len(part)
+            sock.shutdown(socket.SHUT_WR)
+
+        def read(sock):
+            go.wait(60 * aegis.SLOW)
+            for offset in range(0, size, MIB):
+                part = min(MIB, size - offset)
+                DOWN.receive(sock, part, offset, piece=32 * KIB)
+                got[0] += part
+            self.assertEqual(how_it_ends(sock), ("eof", b""))
+
+        def serve(sock):
+            if receive(sock, 1) == b"h":  # the warm-up's hello
+                sock.sendall(b"h" + receive(sock, 10))
+                return
+            (send if to_client else read)(sock)
+
+        backend = Backend(self, serve)
+        proxy, address = self.proxy(backend.address, workers=1)
+        self.warm_up(address)
+        before = self.worker_rss(proxy)
+        sock = self.connect(address, seconds=60)
+        sock.sendall(b"x")
+        client = Task(read if to_client else send, sock)
+        stalled = self.stalled(lambda: sent[0])
+        self.assertLess(stalled, self.KERNEL, "the sender was not held back")
+        self.assertLess(self.worker_rss(proxy) - before, self.WORKER, "memory of the worker while the reader stands still")
+        go.set()
+        peak = 0
+        while got[0] < size:
+            seen = got[0]
+            wait_until(lambda: got[0] > seen or got[0] == size or client.error, "the reader to go on")
+            if client.error:
+                break
+            peak = max(peak, self.worker_rss(proxy))
+        client.result()
+        self.assertLess(peak - before, self.WORKER, "memory of the worker while it flows")
+        sock.close()
+        proxy.wait_closes("finished", 5)
+
+    def test_many_slow_readers(self):
+        """50 readers that stop in the middle of 4 MB: the worker holds a bounded piece for each; all get all."""
+        def serve(sock):
+            receive(sock, 1)
+            DOWN.send(sock, 4 * MIB)
+
+        proxy, address = self.proxy(Backend(self, serve).address, workers=1)
+        with dial(address) as sock:
+            sock.sendall(b"x")
+            self.assertEqual(DOWN.receive_all(sock), 4 * MIB)
+        before = self.worker_rss(proxy)
+        socks = [self.connect(address, seconds=60, receive_buffer=8 * KIB) for _ in range(50)]
+        for sock in socks:
+            sock.sendall(b"x")
+        self.stalled(lambda: proxy.stat()["bytes"]["sent"])
+        self.assertLess(self.worker_rss(proxy) - before, self.WORKER)
+        for sock in socks:
+            self.assertEqual(DOWN.receive_all(sock), 4 * MIB)
+            sock.close()
+        proxy.wait_closes("finished", 51)
+
+    def test_small_beside_bulk(self):
+        """One worker, an endless stream each way, and 20 small connections: each of these finishes its 100 exchanges."""
+        done = threading.Event()
+        moved = [0, 0]
+
+        def serve(sock):
+            kind = receive(sock, 1)
+            if kind == b"d":
+                while not done.is_set():
+                    sock.sendall(DOWN.at(moved[0], 256 * KIB))
+                    moved[0] += 256 * KIB
+            else:
+                moved[1] = UP.receive_all(sock)
+
+        bulk, small = Backend(self, serve), Echo(self)
+        settings = aegis.app(bulk.address, workers=1)
+        settings["listeners"].append({"name": "small", "address": "127.0.0.1:0", "upstream": "small"})
+        settings["upstreams"].append({"name": "small", "servers": [{"address": small.address}]})
+        proxy = self.aegis(settings)
+        down, up = self.connect(proxy.address()), self.connect(proxy.address())
+        down.sendall(b"d")
+        up.sendall(b"u")
+
+        def send():
+            offset = 0
+            while not done.is_set():
+                up.sendall(UP.at(offset, 256 * KIB))
+                offset += 256 * KIB
+            up.shutdown(socket.SHUT_WR)
+            return offset
+
+        reader, sender = Task(DOWN.receive_all, down), Task(send)
+        proxy.wait_stat(lambda stat: min(stat["bytes"].values()) > 5 * MIB, "both streams to flow")
+        socks = [self.connect(proxy.address("small")) for _ in range(20)]
+        before = proxy.listener()
+        for number in range(100):
+            for sock in socks:
+                sock.sendall(b"%7d." % number)
+            for sock in socks:
+                self.assertEqual(receive(sock, 8), b"%7d." % number)
+        after = proxy.listener()
+        self.assertGreater(after["sent"], before["sent"], "the stream to the client stood still")
+        self.assertGreater(after["received"], before["received"], "the stream to the server stood still")
+        done.set()
+        self.assertEqual(sender.result(), wait_until(lambda: moved[1], "the server to get all"))
+        self.assertEqual(reader.result(), moved[0])
+
+
+if __name__ == "__main__":
+    aegis.main()

@@ -1,0 +1,101 @@
+/* The option table is whole: whoever adds a row and forgets a column learns it here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "config/options.h"
+#include "config/value.h"
+
+static size_t size_of(enum object object)
+{
+	while (object != OBJECT_TOP && !object_rows[object].list)
+		object = object_rows[object].parent;
+	return object == OBJECT_TOP ? sizeof(struct config) : object_rows[object].element_size;
+}
+
+static void every_row_is_whole(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < n_option_rows; i++) {
+		const struct option *option = &option_rows[i];
+		size_t length = strlen(option->help);
+		if (length < 10 || option->help[length - 1] != '.')
+			fail_msg("%s: the help is no sentence", option->key);
+		assert_true(option->offset < size_of(option->object));
+		assert_true(option->type < N_OPTION_TYPES && option->reload < N_RELOADS);
+		assert_true(option->min <= option->max);
+		assert_int_equal(option->type == OPTION_ENUM, option->words != NULL);
+		for (size_t word = 0; word < option->n_words; word++)
+			assert_non_null(option->words[word]);
+		assert_ptr_equal(option_find(option->object, option->key), option); /* once */
+		assert_int_equal(object_find(option->object, option->key), N_OBJECTS);
+	}
+}
+
+static void every_default_fits_its_own_row(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < n_option_rows; i++) {
+		static union {
+			struct config config;
+			struct listener_config listener;
+			struct upstream_config upstream;
+			struct server_config server;
+		} any;
+		const struct option *option = &option_rows[i];
+		char shown[256], written[256];
+		struct text a = text_of(shown, sizeof shown), b = text_of(written, sizeof written);
+
+		memset(&any, 0xff, sizeof any);
+		if (option->fallback == NULL || option->derived_default != NULL)
+			continue;
+		value_set_default(option, &any); /* ends the test where it does not fit */
+		value_add_default(option, &b);
+		assert_true(b.length > 0);
+		value_add(option, &any, &a);
+		if (strcmp(shown, "\"1m\"") != 0) /* written as 60s */
+			assert_string_equal(shown, written);
+	}
+}
+
+static void every_object_is_reachable(void **state)
+{
+	(void)state;
+	for (enum object object = OBJECT_TOP + 1; object < N_OBJECTS; object++) {
+		const char *keys[64];
+		assert_true(object_rows[object].parent < object);
+		assert_int_equal(object_find(object_rows[object].parent, object_rows[object].key), object);
+		assert_true(option_keys(object, keys, ARRAY_LEN(keys)) > 0);
+		assert_non_null(object_rows[object].help);
+		if (object_rows[object].list)
+			assert_true(object_rows[object].element_size > 0 && object_rows[object].max > 0);
+	}
+	for (enum object object = OBJECT_TOP; object < N_OBJECTS; object++) {
+		const char *keys[64];
+		assert_true(option_keys(object, keys, ARRAY_LEN(keys)) < ARRAY_LEN(keys));
+	}
+}
+
+static void names_have_rules(void **state)
+{
+	(void)state;
+	assert_null(value_why_no_name("a-b_c.d:1/[x]@%*"));
+	assert_non_null(value_why_no_name(""));
+	assert_non_null(value_why_no_name("a b"));
+	assert_non_null(value_why_no_name("a\"b"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_row_is_whole),
+		cmocka_unit_test(every_default_fits_its_own_row),
+		cmocka_unit_test(every_object_is_reachable),
+		cmocka_unit_test(names_have_rules),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
