@@ -21,6 +21,7 @@ int signals_open(const int *signals)
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		return err;
 	}
+	signal(SIGPIPE, SIG_IGN); /* a reader that went away is the error of a write, not our end */
 	return fd;
 }
 

@@ -4,7 +4,8 @@
 
 #include "base/attr.h"
 
-/* Block the signals (a 0-terminated list) and return a non-blocking, CLOEXEC descriptor that tells of them, or a negative errno. */
+/* Ignore SIGPIPE, block the signals (a 0-terminated list) and return a non-blocking, CLOEXEC descriptor that tells of them, or a negative
+ * errno. */
 must_check int signals_open(const int *signals);
 /* The next signal number, or 0 when none waits. *sender is its pid where known. */
 int signals_next(int fd, int *sender);

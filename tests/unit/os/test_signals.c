@@ -98,6 +98,21 @@ static int check_child(void)
 	return 0;
 }
 
+static int check_broken_pipe(void)
+{
+	static const int some[] = { SIGHUP, 0 };
+	int ends[2];
+	if (signals_open(some) < 0 || pipe(ends) < 0 || close(ends[0]) < 0)
+		return 1;
+	return write(ends[1], "x", 1) < 0 && errno == EPIPE ? 0 : 2;
+}
+
+static void test_a_broken_pipe_is_no_end(void **state)
+{
+	(void)state;
+	in_child(check_broken_pipe);
+}
+
 static void test_child(void **state)
 {
 	(void)state;
@@ -109,6 +124,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_descriptor),
 		cmocka_unit_test(test_bad_signal),
+		cmocka_unit_test(test_a_broken_pipe_is_no_end),
 		cmocka_unit_test(test_child),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
