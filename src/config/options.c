@@ -107,10 +107,11 @@ static_assert(ARRAY_LEN(start_tests) == START_TEST_FAIL + 1, "one word per start
 	{ group, "keepalive", DURATION(owner, tcp.keepalive_ns, SECOND, 32767 * SECOND), \
 	  .zero = "no probes", .fallback = "60s", .reload = RELOAD_WORKERS, \
 	  .help = "How long a connection is quiet before the kernel probes whether the peer is still there (TCP_KEEPIDLE, rounded " \
-		  "up to seconds)." }, \
+		  "up to seconds). Four probes follow within the same time again; then it is given up." }, \
 	{ group, "user_timeout", DURATION(owner, tcp.user_timeout_ns, NS_PER_MS, DAY), \
-	  .zero = "the kernel's own", .fallback = "30s", .reload = RELOAD_WORKERS, \
-	  .help = "How long sent data may stay unacknowledged before the connection is given up (TCP_USER_TIMEOUT)." }, \
+	  .zero = "the kernel's own", .fallback = "0s", .reload = RELOAD_WORKERS, \
+	  .help = "How long sent data may stay unacknowledged before the connection is given up (TCP_USER_TIMEOUT). To the kernel a peer " \
+		  "that is there but reads nothing for so long is the same: not for peers that pause." }, \
 	{ group, "receive_buffer", SIZE(owner, tcp.receive_buffer_bytes, 4 * KB, GB), \
 	  .zero = "the kernel decides", .fallback = "0", .reload = RELOAD_WORKERS, \
 	  .help = "Size of the kernel's receive buffer (SO_RCVBUF); a fixed size turns its self-tuning off." }, \

@@ -461,6 +461,7 @@ static int open_segment(struct master *master, const struct config *config)
 {
 	uint32_t wanted = config->workers > (uint32_t)master->cpus.n ? config->workers : (uint32_t)master->cpus.n;
 	master->max_workers = wanted > SEGMENT_MIN_WORKERS ? wanted : SEGMENT_MIN_WORKERS;
+	master->max_draining = config->drain.max_generations;
 	/* the running generation, the next one, those that drain, and one of which the last worker is being ended */
 	struct shm_dims dims = { .seats = master->max_workers * (config->drain.max_generations + 3),
 		.listeners = SEGMENT_LISTENERS,
@@ -518,7 +519,7 @@ static void clean_up(struct master *master)
 	free(master->listeners);
 	if (master->shm.header) {
 		(void)unlink(master->stats_path);
-		region_close(master->shm.header, master->shm.header->size_bytes);
+		region_close(master->shm.header, shm_size_bytes(&master->shm.dims));
 	}
 	if (master->pid_fd >= 0) {
 		(void)unlink(master->pid_path);

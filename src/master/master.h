@@ -28,7 +28,8 @@ struct master {
 	struct loop_timer reclaim;  /* seats of dead workers that could not be cleared at once */
 	struct loop_timer deadline; /* a stop that takes too long */
 	struct shm shm;
-	uint32_t max_workers; /* what the segment has room for, of one generation */
+	uint32_t max_workers;  /* what the segment has room for, of one generation */
+	uint32_t max_draining; /* and of generations that drain */
 	struct identity identity;
 	struct cpu_set cpus;
 	uint64_t descriptors;

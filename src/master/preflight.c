@@ -240,6 +240,18 @@ static void apply_answer(
 	        why_unresolved(answer->resolve_error));
 }
 
+/* The child has no privileges and talked to the network: what it says is input. */
+static bool is_sound(const struct answer *answer, const struct config *config)
+{
+	if (answer->upstream >= config->n_upstreams || answer->server >= config->upstreams[answer->upstream].n_servers ||
+	        answer->n_addrs > SERVER_MAX_ADDRESSES)
+		return false;
+	for (uint32_t i = 0; i < answer->n_addrs; i++)
+		if (answer->addrs[i].length > sizeof answer->addrs[i].un || answer->addrs[i].length < sizeof(sa_family_t))
+			return false;
+	return true;
+}
+
 static void apply_without_child(struct config *config)
 {
 	for (size_t i = 0; i < config->n_upstreams; i++)
@@ -269,7 +281,11 @@ void preflight_apply(const struct preflight *preflight, struct config *config, c
 	}
 	const struct answer *answers = (const struct answer *)(const void *)preflight->answer;
 	for (size_t i = 0; i < count; i++)
-		apply_answer(&answers[i], config, running, errors, reached);
+		if (is_sound(&answers[i], config))
+			apply_answer(&answers[i], config, running, errors, reached);
+		else
+			config_errors_add(errors, "preflight", 0, "upstreams",
+			        "the process that resolves names answered nonsense; see the log, try again");
 	for (size_t i = 0; i < config->n_upstreams; i++)
 		if (!reached[i] && config->upstreams[i].start_test == START_TEST_FAIL) {
 			log_error("upstream %s: no server can be reached, and start_test = \"fail\"; start a server, or set start_test = "

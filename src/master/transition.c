@@ -154,7 +154,7 @@ static void retire_running(struct master *master, const struct config *next)
 	old->next = master->draining;
 	master->draining = old;
 	generation_drain(old, false, next->drain.pace, next->drain.timeout_ns);
-	end_oldest(master, next->drain.max_generations);
+	end_oldest(master, next->drain.max_generations < master->max_draining ? next->drain.max_generations : master->max_draining);
 }
 
 static void switch_over(struct transition *transition)
@@ -365,6 +365,9 @@ static bool fits(struct transition *transition)
 		fail(transition, EXIT_START, "more workers than there is room for; restart");
 		return false;
 	}
+	if (next->drain.max_generations > transition->master->max_draining)
+		log_warn("drain.max_generations = %u: this instance has room for %u; restart Aegis to let more drain",
+		        next->drain.max_generations, transition->master->max_draining);
 	if (running && (!same_text(running->user, next->user) || !same_text(running->group, next->group)))
 		log_warn("user and group take effect at the next start");
 	return true;

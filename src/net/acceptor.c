@@ -57,8 +57,12 @@ static enum accept_outcome accept_one(struct accept_socket *socket)
 	}
 	int error = errno;
 	acceptor->owner->not_accepted(acceptor, socket->listener);
-	if (error == EAGAIN || error == EINVAL) /* EINVAL: no longer listening */
+	if (error == EAGAIN)
 		return NOTHING_THERE;
+	if (error == EINVAL) { /* not listening, or no longer: epoll would tell of it for ever */
+		loop_io_stop(acceptor->loop, &socket->io);
+		return NOTHING_THERE;
+	}
 	if (connection_failed(error))
 		return CONNECTION_GONE;
 	acceptor->owner->paused(acceptor, socket->listener, error);

@@ -90,6 +90,27 @@ class Pressure(Case):
         sock.close()
         proxy.wait_closes("finished", 5)
 
+    def test_small_buffers(self):
+        """Socket buffers of a few kilobytes: every write comes up short, and not a byte is lost or doubled, both ways at once."""
+        size = 10 * MIB
+
+        def both(sock):
+            sender = Task(DOWN.send, sock, size)
+            UP.receive(sock, size, piece=3000)
+            sender.result()
+
+        backend = Backend(self, both, receive_buffer=4 * KIB)
+        small = {"receive_buffer": "4k", "send_buffer": "4k"}
+        proxy, address = self.proxy(backend.address, listener={"tcp": small}, upstream={"tcp": small})
+        sock = self.connect(address, receive_buffer=4 * KIB)
+        sender = Task(UP.send, sock, size)
+        DOWN.receive(sock, size, piece=5000)
+        sender.result()
+        sock.shutdown(socket.SHUT_WR)
+        self.assertEqual(how_it_ends(sock), ("eof", b""))
+        backend.result()
+        self.assertEqual(proxy.stat()["bytes"], {"received": size, "sent": size})
+
     def test_many_slow_readers(self):
         """50 readers that stop in the middle of 4 MB: the worker holds a bounded piece for each; all get all."""
         def serve(sock):

@@ -357,6 +357,45 @@ class Resets(Case):
         self.assertEqual(backend.result(), ("reset", b""))
         proxy.wait_closes("client_reset")
 
+    def test_reset_noticed_while_sending(self):
+        """The server fills every buffer towards a client that does not read, and resets. A byte of the client runs into the reset
+        first: all that the server's kernel saw acknowledged still arrives before it."""
+        done = threading.Event()
+
+        def fill(sock):
+            receive(sock, 1)
+            sock.setblocking(False)
+            seen, count = [], 0
+            while not done.is_set():
+                with contextlib.suppress(BlockingIOError):
+                    count += sock.send(DOWN.at(count, 16 * KIB))
+                    continue
+                seen.append((count, unsent(sock)))
+                if len(seen) >= 20 and seen[-1] == seen[-20]:
+                    break  # it stands still
+                done.wait(0.01)
+            acknowledged = count - unsent(sock)
+            reset(sock)
+            return acknowledged
+
+        self.addCleanup(done.set)
+        backend = Backend(self, fill)
+        proxy, address = self.proxy(backend.address)
+        sock = self.connect(address, receive_buffer=8 * KIB)
+        sock.sendall(b"x")
+        acknowledged = backend.result()
+        self.assertGreater(acknowledged, 128 * KIB)
+        sock.sendall(b"y")
+        proxy.wait_stat(lambda stat: stat["bytes"]["received"] == 2, "Aegis to pass the byte on")
+        got = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := sock.recv(64 * KIB):
+                DOWN.check(got, part)
+                got += len(part)
+            self.fail("the stream ended without a reset")
+        self.assertGreaterEqual(got, acknowledged)
+        proxy.wait_closes("server_reset")
+
     def test_reset_with_more_owed_than_fits(self):
         """The server fills every buffer and resets; the client never read and leaves: nothing is kept for it."""
         def fill(sock):

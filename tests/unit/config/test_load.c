@@ -45,7 +45,7 @@ static void the_defaults(void **state)
 	assert_int_equal(listener->tcp.fast_open, 0);
 	assert_int_equal(listener->tcp.defer_accept_ns, 0);
 	assert_int_equal(listener->tcp.keepalive_ns, 60 * NS_PER_S);
-	assert_int_equal(listener->tcp.user_timeout_ns, 30 * NS_PER_S);
+	assert_int_equal(listener->tcp.user_timeout_ns, 0);
 	assert_int_equal(listener->tcp.receive_buffer_bytes, 0);
 	assert_int_equal(listener->tcp.send_buffer_bytes, 0);
 	assert_int_equal(listener->timeout.first_byte_ns, 0);
