@@ -1,5 +1,6 @@
 /* aegis: the command line. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <unistd.h>
@@ -164,8 +165,20 @@ static int run(const struct arguments *arguments)
 	return master_run(&arguments->source, arguments->quick);
 }
 
+/* Started with a standard stream closed, the next descriptor would take its number, and be written to as if it were the log. */
+static void open_standard_streams(void)
+{
+	int fd;
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	open_standard_streams();
 	title_init(argc, argv); /* before anything points into argv */
 	struct arguments arguments = { .overrides = calloc((size_t)argc + 1, sizeof(char *)) };
 	if (!arguments.overrides)

@@ -77,7 +77,7 @@ struct upstream_config {
 	} timeout;
 	uint32_t retries; /* further attempts after a failed connect, 0..CONFIG_MAX_RETRIES */
 	enum start_test start_test;
-	struct tcp_config tcp; /* of the connections to the servers; fast_open 1 = use it, defer_accept unused */
+	struct tcp_config tcp; /* of the connections to the servers; fast_open and defer_accept unused */
 };
 
 struct config {

@@ -234,10 +234,6 @@ const struct option option_rows[] = {
 	  .help = "For an answer: from what the client sent to the next byte from the server. While nobody waits for an answer it does "
 		  "not run." },
 	TCP_ROWS(OBJECT_UPSTREAM_TCP, upstream_config),
-	{ OBJECT_UPSTREAM_TCP, "fast_open", NUMBER(upstream_config, tcp.fast_open, 0, 1),
-	  .zero = "off", .fallback = "0", .reload = RELOAD_WORKERS,
-	  .help = "1 = send the client's first data in the first packet (TCP_FASTOPEN_CONNECT)." },
-
 	{ OBJECT_SERVER, "name", STRING(NAME, server_config, name, ADDR_TEXT_SIZE - 1),
 	  .derived_default = "the address", .reload = RELOAD_WORKERS,
 	  .help = "Name in counters and messages, unique in its upstream." },

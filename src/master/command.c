@@ -7,11 +7,10 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "master/master.h"
 #include "os/process.h"
 #include "os/region.h"
 #include "shm/layout.h"
-
-enum { EXIT_ARGUMENTS = 1, EXIT_REFUSED = 3, EXIT_NOT_RUNNING = 4 };
 
 #define RELOAD_WAIT_NS (60 * NS_PER_S)
 enum { LOOK_EVERY_MS = 10 };
@@ -40,16 +39,11 @@ static int open_segment(const char *runtime_dir, struct shm *shm, void **base, u
 	return error;
 }
 
-static uint64_t reloads(const struct shm *shm)
-{
-	return counter_get(&shm->header->reloads_ok) + counter_get(&shm->header->reloads_failed);
-}
-
-/* Wait until one more reload has ended than before. */
-static int await_reload(const struct shm *shm, uint64_t before, pid_t pid)
+/* Wait for the end of a reload that began after `begun` had. */
+static int await_reload(const struct shm *shm, uint32_t begun, pid_t pid)
 {
 	uint64_t deadline_ns = clock_now_ns() + RELOAD_WAIT_NS;
-	while (reloads(shm) == before) {
+	while ((int32_t)(atomic_load(&shm->header->reloads_ended) - begun) <= 0) {
 		if (kill(pid, 0) < 0 && errno == ESRCH) {
 			fprintf(stderr, "aegis: the running instance (pid %d) ended\n", (int)pid);
 			return EXIT_REFUSED;
@@ -69,7 +63,7 @@ static int await_reload(const struct shm *shm, uint64_t before, pid_t pid)
 	return EXIT_REFUSED;
 }
 
-static int send(pid_t pid, int signal)
+static int send_signal(pid_t pid, int signal)
 {
 	if (kill(pid, signal) == 0)
 		return EXIT_SUCCESS;
@@ -83,11 +77,11 @@ static int reload(const char *runtime_dir, pid_t pid)
 	void *base;
 	uint64_t size;
 	if (open_segment(runtime_dir, &shm, &base, &size))
-		return send(pid, SIGHUP); /* not ours to read: the answer is in the log */
-	uint64_t before = reloads(&shm);
-	int status = send(pid, SIGHUP);
+		return send_signal(pid, SIGHUP); /* not ours to read: the answer is in the log */
+	uint32_t begun = atomic_load(&shm.header->reloads_begun);
+	int status = send_signal(pid, SIGHUP);
 	if (status == EXIT_SUCCESS)
-		status = await_reload(&shm, before, pid);
+		status = await_reload(&shm, begun, pid);
 	region_close(base, size);
 	return status;
 }
@@ -106,7 +100,7 @@ int command_send(const char *runtime_dir, const char *verb)
 		const char *nearest = text_nearest(verb, names, ARRAY_LEN(verbs));
 		fprintf(stderr, "aegis: -s %s: no such command; %s%s%sone of reload, drain, stop, quit, reopen\n", verb,
 		        nearest ? "did you mean " : "", nearest ? nearest : "", nearest ? "? It takes " : "it takes ");
-		return EXIT_ARGUMENTS;
+		return EXIT_SETTINGS;
 	}
 	(void)snprintf(path, sizeof path, "%s/aegis.pid", runtime_dir);
 	int pid = process_running(path);
@@ -115,5 +109,5 @@ int command_send(const char *runtime_dir, const char *verb)
 		        pid == -ENOENT || pid == 0 ? "" : ": ", pid == -ENOENT || pid == 0 ? "" : strerror(-pid));
 		return EXIT_NOT_RUNNING;
 	}
-	return signal == SIGHUP ? reload(runtime_dir, pid) : send(pid, signal);
+	return signal == SIGHUP ? reload(runtime_dir, pid) : send_signal(pid, signal);
 }

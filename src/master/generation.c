@@ -19,9 +19,12 @@
 #define STEADY_NS (5 * NS_PER_S) /* a worker that lived so long did not die of its settings */
 #define RESPAWN_FIRST_NS (100 * NS_PER_MS)
 #define RESPAWN_MOST_NS (10 * NS_PER_S)
+#define KILL_AFTER_DRAIN_NS (5 * NS_PER_S) /* beyond drain.timeout */
+#define KILL_AFTER_QUIT_NS NS_PER_S
 
 static void on_respawn(struct loop_timer *timer);
 static void on_channel(struct loop_io *io, int events);
+static void on_deadline(struct loop_timer *timer);
 
 struct generation *generation_new(struct master *master, uint32_t number, struct config *config, struct listener **listeners,
         const struct places *places, uint32_t n_workers)
@@ -45,6 +48,7 @@ struct generation *generation_new(struct master *master, uint32_t number, struct
 		.places = *places,
 		.n_workers = n_workers,
 		.workers = workers };
+	loop_timer_init(&generation->deadline, on_deadline);
 	return generation;
 }
 
@@ -65,6 +69,7 @@ void generation_free(struct generation *generation)
 		loop_timer_stop(generation->master->loop, &generation->workers[i].respawn);
 		close_channel(&generation->workers[i]);
 	}
+	loop_timer_stop(generation->master->loop, &generation->deadline);
 	places_free(&generation->places);
 	config_free(generation->config);
 	free(generation->listeners);
@@ -80,10 +85,11 @@ static int cpu_of_slot(const struct generation *generation, uint32_t slot)
 	return generation->config->pin ? cpus->cpus[slot % (uint32_t)cpus->n] : -1;
 }
 
+/* Before the fork: from here on the seat counts. */
 static void take_seat(const struct worker_process *worker)
 {
-	struct shm *shm = &worker->generation->master->shm;
-	struct shm_seat *seat = &shm->seats[worker->seat];
+	struct shm_seat *seat = &worker->generation->master->shm.seats[worker->seat];
+	atomic_store(&seat->pid, 0);
 	atomic_store(&seat->slot, worker->slot);
 	atomic_store(&seat->generation, worker->generation->number);
 	atomic_store(&seat->cpu, cpu_of_slot(worker->generation, worker->slot));
@@ -92,9 +98,14 @@ static void take_seat(const struct worker_process *worker)
 	atomic_store(&seat->base_accepts, counter_get(&seat->accepts));
 	atomic_store(&seat->loop_lag_ns, 0);
 	atomic_store(&seat->beat_ns, worker->forked_ns);
-	atomic_store(&seat->pid, worker->pid);
-	atomic_store(&seat->pid_start_ticks, process_start_ticks(worker->pid));
 	atomic_store(&seat->state, SEAT_STARTING);
+}
+
+static void name_seat(const struct worker_process *worker)
+{
+	struct shm_seat *seat = &worker->generation->master->shm.seats[worker->seat];
+	atomic_store(&seat->pid_start_ticks, process_start_ticks(worker->pid));
+	atomic_store(&seat->pid, worker->pid);
 }
 
 static _Noreturn void child_main(struct worker_process *worker, int channel)
@@ -127,9 +138,11 @@ static int fork_worker(struct worker_process *worker)
 	if (error)
 		return error;
 	worker->forked_ns = clock_now_ns();
+	take_seat(worker);
 	pid_t pid = fork();
 	if (pid < 0) {
 		error = -errno;
+		atomic_store(&master->shm.seats[worker->seat].state, SEAT_FREE);
 		close(ends[0]);
 		close(ends[1]);
 		return error;
@@ -142,7 +155,7 @@ static int fork_worker(struct worker_process *worker)
 	worker->pid = pid;
 	worker->channel = ends[0];
 	worker->state = WORKER_STARTING;
-	take_seat(worker);
+	name_seat(worker);
 	if (loop_io_set(master->loop, &worker->channel_io, worker->channel, LOOP_READ))
 		(void)kill(worker->pid, SIGKILL); /* no memory to hear it: the next one may be luckier */
 	return 0;
@@ -201,11 +214,17 @@ void generation_drain(struct generation *generation, bool refuse, uint32_t pace,
 		if (generation->workers[i].state != WORKER_DEAD && generation->workers[i].state != WORKER_STOPPED)
 			generation->workers[i].state = WORKER_DRAINING;
 	}
+	if (timeout_ns)
+		loop_timer_start(generation->master->loop, &generation->deadline, timeout_ns + KILL_AFTER_DRAIN_NS);
 }
 
 void generation_quit(struct generation *generation)
 {
 	generation->state = GENERATION_DRAINING;
+	if (generation->quitting)
+		return;
+	generation->quitting = true;
+	loop_timer_start(generation->master->loop, &generation->deadline, KILL_AFTER_QUIT_NS);
 	tell_all(generation, &(struct channel_message){ .kind = MESSAGE_QUIT }, -1);
 }
 
@@ -214,6 +233,28 @@ void generation_kill(struct generation *generation)
 	for (uint32_t i = 0; i < generation->n_workers; i++)
 		if (generation->workers[i].state != WORKER_DEAD)
 			(void)kill(generation->workers[i].pid, SIGKILL);
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+	struct generation *generation = container_of(timer, struct generation, deadline);
+	log_error("generation %u: %u workers do not end: killing them", generation->number, generation_alive(generation));
+	generation_kill(generation);
+}
+
+void generation_release_in_child(const struct generation *generation)
+{
+	for (uint32_t i = 0; generation && i < generation->n_workers; i++)
+		if (generation->workers[i].channel >= 0)
+			close(generation->workers[i].channel);
+}
+
+bool generation_uses(const struct generation *generation, const struct listener *listener)
+{
+	for (size_t i = 0; generation->listeners && i < generation->config->n_listeners; i++)
+		if (generation->listeners[i] == listener)
+			return true;
+	return false;
 }
 
 void generation_send_log(struct generation *generation, int fd)
@@ -243,17 +284,19 @@ static void on_channel(struct loop_io *io, int events)
 		if (error == -EAGAIN)
 			return;
 		if (error) {
-			/* It closed its end: it is about to exit, and SIGCHLD tells the rest. */
+			/* At the end of file it is about to exit, and SIGCHLD tells the rest. Anything else no worker of ours says. */
 			loop_io_stop(worker->generation->master->loop, io);
+			if (error != -EPIPE)
+				(void)kill(worker->pid, SIGKILL);
 			return;
 		}
 		if (fd >= 0)
 			close(fd);
-		if (message.kind == MESSAGE_READY) {
+		if (message.kind == MESSAGE_READY && worker->state == WORKER_STARTING) {
 			worker_ready(worker, message.value);
 			return; /* the generation may be gone */
 		}
-		if (message.kind == MESSAGE_STOPPED) {
+		if (message.kind == MESSAGE_STOPPED && worker->state == WORKER_DRAINING) {
 			worker->state = WORKER_STOPPED;
 			master_generation_changed(worker->generation->master);
 			return;
@@ -279,9 +322,19 @@ bool generation_stopped(const struct generation *generation)
 	return true;
 }
 
+/* A worker that lost its master by mistake shut its sockets down. */
+static void listen_again(const struct generation *generation)
+{
+	char why[256];
+	for (size_t i = 0; i < generation->config->n_listeners; i++)
+		if (listener_listen(generation->listeners[i], &generation->config->listeners[i], why, sizeof why))
+			log_error("%s", why);
+}
+
 static void respawn(struct worker_process *worker)
 {
 	struct master *master = worker->generation->master;
+	listen_again(worker->generation);
 	int error = fork_worker(worker);
 	if (!error) {
 		counter_add(&master->shm.header->worker_restarts, 1);
@@ -325,11 +378,12 @@ static void log_death(const struct worker_process *worker, int status)
 		log_debug("worker %u gen %u (pid %d) is done", worker->slot, number, (int)worker->pid);
 }
 
-bool generation_reap(struct generation *generation, pid_t pid, int status)
+bool generation_reap_one(struct generation *generation)
 {
+	int status;
 	struct worker_process *worker = NULL;
 	for (uint32_t i = 0; i < generation->n_workers && !worker; i++)
-		if (generation->workers[i].state != WORKER_DEAD && generation->workers[i].pid == pid)
+		if (generation->workers[i].state != WORKER_DEAD && waitpid(generation->workers[i].pid, &status, WNOHANG) > 0)
 			worker = &generation->workers[i];
 	if (!worker)
 		return false;

@@ -38,6 +38,9 @@ struct generation {
 	uint32_t number;
 	enum generation_state state;
 	bool refusing; /* draining, and nobody goes on with its sockets */
+	bool refused;  /* all have stopped, and the sockets refuse new clients */
+	bool quitting;
+	struct loop_timer deadline; /* workers that still live then are killed */
 	struct config *config;
 	struct listener **listeners; /* [config->n_listeners], into the master's */
 	struct places places;
@@ -56,10 +59,10 @@ must_check int generation_fork(struct generation *generation);
 /* All workers are ready: accept. */
 void generation_go(struct generation *generation);
 
-/* Accept no more and end. refuse: nobody goes on with the sockets. */
+/* Accept no more and end; whoever does not end in time is killed. refuse: nobody goes on with the sockets. */
 void generation_drain(struct generation *generation, bool refuse, uint32_t pace, uint64_t timeout_ns);
 
-/* End all connections and exit, now. */
+/* End all connections and exit, now; whoever does not hear that is killed a moment later. */
 void generation_quit(struct generation *generation);
 /* SIGKILL, for what does not hear. */
 void generation_kill(struct generation *generation);
@@ -68,10 +71,15 @@ void generation_kill(struct generation *generation);
 void generation_send_log(struct generation *generation, int fd);
 
 uint32_t generation_alive(const struct generation *generation);
+/* Does it accept from the listener? */
+bool generation_uses(const struct generation *generation, const struct listener *listener);
+/* Let a forked child not keep the master's ends of its channels. NULL is fine. */
+void generation_release_in_child(const struct generation *generation);
 /* Did every worker that lives say that it accepts no more? */
 bool generation_stopped(const struct generation *generation);
 
-/* A child died: true when it was a worker of this generation, which has then dealt with it (a running one is replaced). */
-bool generation_reap(struct generation *generation, pid_t pid, int status);
+/* Look for one dead worker, and deal with it (one of a running generation is replaced). True when there was one: the generation may be
+ * gone then. */
+bool generation_reap_one(struct generation *generation);
 
 #endif

@@ -14,6 +14,9 @@
 
 struct transition;
 
+/* Exit statuses of the program. */
+enum { EXIT_SETTINGS = 1, EXIT_START = 2, EXIT_REFUSED = 3, EXIT_NOT_RUNNING = 4 };
+
 struct master {
 	struct loop *loop;
 	struct config_source source;
@@ -25,8 +28,7 @@ struct master {
 	struct loop_io signal_io;
 	struct loop_timer tick; /* once a second */
 	struct loop_timer watchdog;
-	struct loop_timer reclaim;  /* seats of dead workers that could not be cleared at once */
-	struct loop_timer deadline; /* a stop that takes too long */
+	struct loop_timer reclaim; /* seats of dead workers that could not be cleared at once */
 	struct shm shm;
 	uint32_t max_workers;  /* what the segment has room for, of one generation */
 	uint32_t max_draining; /* and of generations that drain */

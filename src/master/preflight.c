@@ -35,6 +35,14 @@ bool preflight_needed(const struct config *config)
 	return false;
 }
 
+static size_t count_servers(const struct config *config)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < config->n_upstreams; i++)
+		count += config->upstreams[i].n_servers;
+	return count;
+}
+
 /* --- in the child ---------------------------------------------------------------------------------------------------------- */
 
 struct lookup {
@@ -125,9 +133,7 @@ static void write_all(int fd, const void *bytes, size_t count)
 
 static void child_main(const struct config *config, const struct identity *identity, int fd)
 {
-	size_t count = 0, n = 0;
-	for (size_t i = 0; i < config->n_upstreams; i++)
-		count += config->upstreams[i].n_servers;
+	size_t count = count_servers(config), n = 0;
 	signals_for_child();
 	title_set("aegis: preflight (resolving names, testing servers)");
 	if (privileges_drop(identity))
@@ -174,13 +180,15 @@ int preflight_start(
 	}
 	close(ends[1]);
 	(void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
-	*out = (struct preflight){ .pid = pid, .fd = ends[0] };
+	*out = (struct preflight){ .pid = pid, .fd = ends[0], .most_bytes = count_servers(config) * sizeof(struct answer) };
 	return 0;
 }
 
 int preflight_read(struct preflight *preflight)
 {
 	for (;;) {
+		if (preflight->answer_bytes > preflight->most_bytes)
+			return -EMSGSIZE;
 		char *answer = realloc(preflight->answer, preflight->answer_bytes + 64 * sizeof(struct answer));
 		if (!answer)
 			return -ENOMEM;
@@ -246,9 +254,15 @@ static bool is_sound(const struct answer *answer, const struct config *config)
 	if (answer->upstream >= config->n_upstreams || answer->server >= config->upstreams[answer->upstream].n_servers ||
 	        answer->n_addrs > SERVER_MAX_ADDRESSES)
 		return false;
-	for (uint32_t i = 0; i < answer->n_addrs; i++)
-		if (answer->addrs[i].length > sizeof answer->addrs[i].un || answer->addrs[i].length < sizeof(sa_family_t))
+	for (uint32_t i = 0; i < answer->n_addrs; i++) {
+		const struct addr *addr = &answer->addrs[i];
+		sa_family_t family = addr->sa.sa_family;
+		bool sound = (family == AF_INET && addr->length == sizeof addr->in) ||
+		             (family == AF_INET6 && addr->length == sizeof addr->in6) ||
+		             (family == AF_UNIX && addr->length > sizeof(sa_family_t) && addr->length <= sizeof addr->un);
+		if (!sound)
 			return false;
+	}
 	return true;
 }
 
@@ -270,10 +284,8 @@ void preflight_apply(const struct preflight *preflight, struct config *config, c
 		return;
 	}
 	bool *reached = calloc(config->n_upstreams, sizeof *reached);
-	size_t count = preflight->answer_bytes / sizeof(struct answer), servers = 0;
-	for (size_t i = 0; i < config->n_upstreams; i++)
-		servers += config->upstreams[i].n_servers;
-	if (!reached || count != servers) {
+	size_t count = preflight->answer_bytes / sizeof(struct answer);
+	if (!reached || count != count_servers(config)) {
 		config_errors_add(
 		        errors, "preflight", 0, "upstreams", "the process that resolves names ended early; see the log, try again");
 		free(reached);

@@ -14,6 +14,7 @@ struct preflight {
 	int fd;    /* readable when there is an answer, end of file when it is complete */
 	char *answer;
 	size_t answer_bytes;
+	size_t most_bytes; /* a longer answer is none */
 };
 
 /* Is there a name to resolve or a server to test? When not, preflight_apply() with a zeroed preflight does all. */

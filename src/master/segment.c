@@ -1,6 +1,7 @@
 #include "master/segment.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -14,8 +15,12 @@ static bool seat_taken(const struct shm_seat *seat)
 
 static bool process_lives(const struct shm_seat *seat)
 {
-	uint64_t ticks = process_start_ticks(atomic_load(&seat->pid));
-	return ticks != 0 && ticks == atomic_load(&seat->pid_start_ticks);
+	pid_t pid = atomic_load(&seat->pid);
+	if (pid <= 0 || (kill(pid, 0) < 0 && errno == ESRCH))
+		return false;
+	/* The number may have come back as another process. Where that cannot be seen the seat stays taken. */
+	uint64_t ticks = process_start_ticks(pid), then = atomic_load(&seat->pid_start_ticks);
+	return ticks == 0 || then == 0 || ticks == then;
 }
 
 static int take_over(struct shm *shm, const char *path, const struct shm_dims *dims)

@@ -1,6 +1,8 @@
 #include "master/status.h"
 
+#include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -29,6 +31,13 @@ static struct totals sum_up(const struct shm *shm)
 	return totals;
 }
 
+/* A reader that stands still must not hold up the master. */
+static bool takes_output(int fd)
+{
+	struct pollfd look = { .fd = fd, .events = POLLOUT };
+	return poll(&look, 1, 0) > 0 && (look.revents & POLLOUT);
+}
+
 /* The same line as aegis-stat -l, each second that something is or was going on. */
 static void print_live_line(struct master *master, const struct totals *totals, uint32_t active)
 {
@@ -36,6 +45,8 @@ static void print_live_line(struct master *master, const struct totals *totals, 
 	double seconds = (double)(now_ns - master->live_ns) / (double)NS_PER_S;
 	double gbps = master->live_ns && seconds > 0 ? (double)(totals->bytes - master->live_bytes) * 8 / seconds / 1e9 : 0;
 	if (active || totals->bytes != master->live_bytes || totals->connections != master->live_connections) {
+		if (!takes_output(STDOUT_FILENO))
+			return;
 		printf("%8u active | %6llu err | %6llu rej | %7.2f Gbps | %9.2f GB total\n", active, (unsigned long long)totals->errors,
 		        (unsigned long long)totals->rejected, gbps, (double)totals->bytes / 1e9);
 		fflush(stdout);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -12,8 +11,7 @@
 
 #define PREFLIGHT_NS (30 * NS_PER_S)
 #define READY_NS (20 * NS_PER_S)
-
-enum { EXIT_SETTINGS = 1, EXIT_START = 2 };
+#define HAND_OVER_NS NS_PER_S /* a worker that stands still does not hold up a reload */
 
 /* A socket set that this transition made or changed, to be taken back when it fails. */
 struct change {
@@ -33,6 +31,7 @@ struct transition {
 	struct loop_io preflight_io;
 	struct loop_timer deadline;
 	bool log_changed;
+	uint32_t replaced; /* the generation that was switched from, while it may still accept; 0 = none */
 	char note[SHM_NOTE_SIZE];
 };
 
@@ -130,6 +129,10 @@ void transition_free(struct transition *transition)
 
 void transition_cancel(struct transition *transition)
 {
+	if (transition->replaced) { /* too late: the new generation runs */
+		master_transition_done(transition->master, transition, 0);
+		return;
+	}
 	fail(transition, EXIT_START, "stopped before it was complete");
 }
 
@@ -157,6 +160,21 @@ static void retire_running(struct master *master, const struct config *next)
 	end_oldest(master, next->drain.max_generations < master->max_draining ? next->drain.max_generations : master->max_draining);
 }
 
+static void on_hand_over_overdue(struct loop_timer *timer)
+{
+	struct transition *transition = container_of(timer, struct transition, deadline);
+	master_transition_done(transition->master, transition, 0);
+}
+
+/* The new generation accepts; it is over when the old one no longer does, so that whoever is told so meets the new settings only. */
+static void finish_when_handed_over(struct transition *transition)
+{
+	for (const struct generation *old = transition->master->draining; old; old = old->next)
+		if (old->number == transition->replaced && !generation_stopped(old))
+			return;
+	master_transition_done(transition->master, transition, 0);
+}
+
 static void switch_over(struct transition *transition)
 {
 	struct master *master = transition->master;
@@ -173,9 +191,12 @@ static void switch_over(struct transition *transition)
 	transition->generation = NULL;
 	publish(master, generation);
 	generation_go(generation);
+	transition->replaced = master->running ? master->running->number : 0;
 	retire_running(master, generation->config);
 	master->running = generation;
-	master_transition_done(master, transition, 0);
+	loop_timer_init(&transition->deadline, on_hand_over_overdue);
+	loop_timer_start(master->loop, &transition->deadline, HAND_OVER_NS);
+	finish_when_handed_over(transition);
 }
 
 /* --- fork, and wait for all ------------------------------------------------------------------------------------------------ */
@@ -192,6 +213,10 @@ static bool sockets_are_being_refused(const struct master *master)
 void transition_try_switch(struct transition *transition)
 {
 	const struct generation *generation = transition->generation;
+	if (transition->replaced) {
+		finish_when_handed_over(transition);
+		return;
+	}
 	for (uint32_t i = 0; generation && i < generation->n_workers; i++)
 		if (generation->workers[i].state != WORKER_READY)
 			return;
@@ -210,17 +235,9 @@ void transition_worker_died(struct transition *transition)
 	fail(transition, EXIT_START, "a worker died before it was ready; see the log");
 }
 
-void transition_reap(struct transition *transition)
+bool transition_reap_one(struct transition *transition)
 {
-	struct generation *generation = transition ? transition->generation : NULL;
-	for (uint32_t i = 0; generation && i < generation->n_workers; i++) {
-		int status;
-		pid_t pid = generation->workers[i].pid;
-		if (generation->workers[i].state != WORKER_DEAD && waitpid(pid, &status, WNOHANG) > 0) {
-			(void)generation_reap(generation, pid, status);
-			return; /* the transition is over */
-		}
-	}
+	return transition && transition->generation && generation_reap_one(transition->generation);
 }
 
 static void on_ready_overdue(struct loop_timer *timer)
@@ -277,6 +294,14 @@ static struct listener *find_listener(const struct transition *transition, const
 	return NULL;
 }
 
+static bool port_is_ours(const struct master *master, const struct listener_config *config)
+{
+	for (size_t i = 0; i < master->n_listeners; i++)
+		if (listener_shares_port(master->listeners[i], config))
+			return true;
+	return false;
+}
+
 static int keep_listener(struct master *master, struct listener *listener)
 {
 	struct listener **listeners = realloc(master->listeners, (master->n_listeners + 1) * sizeof(struct listener *));
@@ -292,8 +317,8 @@ static int bind_one(struct transition *transition, const struct listener_config 
 {
 	struct listener *listener = find_listener(transition, config);
 	uint32_t before = listener ? listener->n_fds : 0;
-	int error =
-	        listener ? listener_grow(listener, config, slots, why, why_size) : listener_bind(config, slots, &listener, why, why_size);
+	int error = listener ? listener_grow(listener, config, slots, why, why_size)
+	                     : listener_bind(config, slots, port_is_ours(transition->master, config), &listener, why, why_size);
 	if (error)
 		return error;
 	if (before == 0 && keep_listener(transition->master, listener)) {
@@ -459,4 +484,6 @@ void transition_release_in_child(const struct transition *transition)
 {
 	if (transition && transition->preflight.pid)
 		close(transition->preflight.fd);
+	if (transition)
+		generation_release_in_child(transition->generation);
 }

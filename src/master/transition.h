@@ -23,8 +23,8 @@ void transition_worker_ready(struct transition *transition);
 void transition_try_switch(struct transition *transition);
 void transition_worker_died(struct transition *transition);
 
-/* Some child died: look whether it was one of the generation that is starting. NULL is fine. */
-void transition_reap(struct transition *transition);
+/* Look for one dead worker of the generation that is starting. True when there was one: the transition is over then. NULL is fine. */
+bool transition_reap_one(struct transition *transition);
 
 /* Is the listener needed by the generation to come? */
 bool transition_needs(const struct transition *transition, const struct listener *listener);

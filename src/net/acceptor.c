@@ -11,6 +11,16 @@ enum { BURST_MAX = 64 };
 #define PAUSE_FULL_NS (5 * NS_PER_MS)     /* no room: another worker may make some at any time */
 #define PAUSE_FAILED_NS (100 * NS_PER_MS) /* out of descriptors or memory */
 
+enum { SWEEP_MAX = 65536 }; /* when stopping: a flood must not keep us accepting */
+
+/* Paused sockets are watched again when the timer fires; a longer pause that is under way is for these, too. */
+static void pause_one(struct acceptor *acceptor, struct accept_socket *socket)
+{
+	loop_io_stop(acceptor->loop, &socket->io);
+	if (!loop_timer_active(&acceptor->resume))
+		loop_timer_start(acceptor->loop, &acceptor->resume, PAUSE_FULL_NS);
+}
+
 static void pause_all(struct acceptor *acceptor, uint64_t for_ns)
 {
 	for (uint32_t i = 0; i < acceptor->n_sockets; i++)
@@ -42,9 +52,13 @@ static enum accept_outcome accept_one(struct accept_socket *socket)
 	struct acceptor *acceptor = socket->acceptor;
 	struct sockaddr_in6 peer;
 	socklen_t length = sizeof peer;
-	if (!acceptor->owner->admit(acceptor, socket->listener)) {
+	enum admission admission = acceptor->owner->admit(acceptor, socket->listener);
+	if (admission != ADMITTED) {
 		acceptor->owner->paused(acceptor, socket->listener, 0);
-		pause_all(acceptor, PAUSE_FULL_NS);
+		if (admission == LISTENER_FULL)
+			pause_one(acceptor, socket); /* the other listeners go on */
+		else
+			pause_all(acceptor, PAUSE_FULL_NS);
 		return MUST_PAUSE;
 	}
 	peer.sin6_family = AF_UNSPEC;
@@ -121,10 +135,9 @@ void acceptor_stop(struct acceptor *acceptor, bool sweep)
 	for (uint32_t i = 0; i < acceptor->n_sockets; i++)
 		loop_io_stop(acceptor->loop, &acceptor->sockets[i].io);
 	for (uint32_t i = 0; sweep && i < acceptor->n_sockets; i++) {
-		enum accept_outcome outcome;
-		do
+		enum accept_outcome outcome = ACCEPTED;
+		for (uint32_t j = 0; j < SWEEP_MAX && (outcome == ACCEPTED || outcome == CONNECTION_GONE); j++)
 			outcome = accept_one(&acceptor->sockets[i]);
-		while (outcome == ACCEPTED || outcome == CONNECTION_GONE);
 	}
 	loop_timer_stop(acceptor->loop, &acceptor->resume);
 }

@@ -1,8 +1,8 @@
 /* Accepting, by one worker, from all the sockets that are its share.
  *
  * Process: a worker.
- * When descriptors or memory run out, or when the owner says that there is no room, all accepting pauses for a moment and
- * is tried again by a timer: a level-triggered loop would spin. What waits, waits in the kernel's backlog.
+ * When descriptors or memory run out, or when the owner says that there is no room, accepting pauses for a moment (for a full listener:
+ * from its sockets only) and is tried again by a timer: a level-triggered loop would spin. What waits, waits in the kernel's backlog.
  */
 #ifndef AEGIS_NET_ACCEPTOR_H
 #define AEGIS_NET_ACCEPTOR_H
@@ -14,9 +14,15 @@
 
 struct acceptor;
 
+enum admission {
+	ADMITTED,      /* followed by accepted() or by not_accepted() */
+	LISTENER_FULL, /* this listener's clients have to wait */
+	WORKER_FULL    /* all clients have to */
+};
+
 struct acceptor_owner {
-	/* May one more be accepted for this listener now? False pauses; true is followed by accepted() or by not_accepted(). */
-	bool (*admit)(struct acceptor *acceptor, uint32_t listener);
+	/* May one more be accepted for this listener now? */
+	enum admission (*admit)(struct acceptor *acceptor, uint32_t listener);
 	void (*not_accepted)(struct acceptor *acceptor, uint32_t listener);
 	/* A connection: the owner owns fd. peer is all zero for a unix socket. */
 	void (*accepted)(struct acceptor *acceptor, uint32_t listener, int fd, const struct sockaddr_in6 *peer);

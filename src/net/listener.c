@@ -22,12 +22,12 @@ static int fail(int error, char *why, size_t why_size, const char *format, ...)
 }
 
 /* "*:80" and ":80" mean both families on one socket; "[::]:80" is IPv6 alone, so that 0.0.0.0:80 may stand beside it. */
-static bool wants_both_families(const struct listener_config *config)
+static bool both_families(const char *address)
 {
-	return config->address[0] == '*' || config->address[0] == ':';
+	return address[0] == '*' || address[0] == ':';
 }
 
-static int open_socket(const struct addr *addr, bool both_families, bool share_port)
+static int open_socket(const struct addr *addr, bool both, bool share_port)
 {
 	int on = 1, off = 0;
 	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -39,7 +39,7 @@ static int open_socket(const struct addr *addr, bool both_families, bool share_p
 	if (!failed && share_port)
 		failed = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 	if (!failed && addr->sa.sa_family == AF_INET6)
-		failed = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, both_families ? &off : &on, sizeof on);
+		failed = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, both ? &off : &on, sizeof on);
 	if (!failed)
 		failed = bind(fd, &addr->sa, addr->length);
 	if (!failed)
@@ -78,13 +78,13 @@ static int explain_bind(int error, const struct addr *addr, char *why, size_t wh
 
 /* Is the address free, and which port is it when the kernel is to choose? A socket with SO_REUSEPORT would silently share a
  * port with another program of the same user, so a first one is bound without it. It never listens. */
-static int probe_address(struct addr *addr, bool both_families)
+static int probe_address(struct addr *addr, bool both, bool beside_own)
 {
-	int fd = open_socket(addr, both_families, false);
-	if (fd == -EAFNOSUPPORT && both_families) {
+	int fd = open_socket(addr, both, beside_own);
+	if (fd == -EAFNOSUPPORT && both) {
 		struct addr v4 = { .length = sizeof v4.in, .in = { .sin_family = AF_INET, .sin_port = addr->in6.sin6_port } };
 		*addr = v4;
-		fd = open_socket(addr, false, false);
+		fd = open_socket(addr, false, beside_own);
 	}
 	if (fd < 0)
 		return fd;
@@ -108,7 +108,7 @@ static int bind_slots(struct listener *listener, const struct listener_config *c
 {
 	uint32_t before = listener->n_fds;
 	while (listener->n_fds < slots) {
-		int fd = open_socket(&listener->bound, wants_both_families(config), true);
+		int fd = open_socket(&listener->bound, both_families(config->address), true);
 		int error = fd < 0 ? explain_bind(fd, &listener->bound, why, why_size) : add_fd(listener, fd);
 		if (error) {
 			if (fd >= 0)
@@ -120,11 +120,12 @@ static int bind_slots(struct listener *listener, const struct listener_config *c
 	return 0;
 }
 
-static int bind_tcp(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size)
+static int bind_tcp(
+        struct listener *listener, const struct listener_config *config, uint32_t slots, bool beside_own, char *why, size_t why_size)
 {
 	listener->per_slot = true;
 	listener->bound = config->endpoint.addr;
-	int error = probe_address(&listener->bound, wants_both_families(config));
+	int error = probe_address(&listener->bound, both_families(config->address), beside_own);
 	if (error)
 		return explain_bind(error, &config->endpoint.addr, why, why_size);
 	return bind_slots(listener, config, slots, why, why_size);
@@ -177,12 +178,22 @@ static int adopt_fd(struct listener *listener, int fd, char *why, size_t why_siz
 		        -EINVAL, why, why_size, "descriptor %d (%s) is not a stream socket; pass one that is bound", fd, listener->address);
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	/* The original stays open, so that a reload that gives the listener up and one that takes it back find it again. */
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (copy < 0)
+		return fail(-errno, why, why_size, "cannot copy descriptor %d (%s): %s", fd, listener->address, strerror(errno));
+	int error = 0;
 	if (listener->n_fds == 0) {
 		listener->bound.length = sizeof listener->bound - offsetof(struct addr, sa);
 		if (getsockname(fd, &listener->bound.sa, &listener->bound.length) < 0)
-			return fail(-errno, why, why_size, "descriptor %d (%s) has no address: %s", fd, listener->address, strerror(errno));
+			error = fail(
+			        -errno, why, why_size, "descriptor %d (%s) has no address: %s", fd, listener->address, strerror(errno));
 	}
-	return add_fd(listener, fd);
+	if (!error)
+		error = add_fd(listener, copy);
+	if (error)
+		close(copy);
+	return error;
 }
 
 static int adopt_systemd(struct listener *listener, const char *name, char *why, size_t why_size)
@@ -201,7 +212,7 @@ static int adopt_systemd(struct listener *listener, const char *name, char *why,
 	}
 }
 
-int listener_bind(const struct listener_config *config, uint32_t slots, struct listener **out, char *why, size_t why_size)
+int listener_bind(const struct listener_config *config, uint32_t slots, bool beside_own, struct listener **out, char *why, size_t why_size)
 {
 	const struct endpoint *endpoint = &config->endpoint;
 	struct listener *listener = calloc(1, sizeof *listener);
@@ -210,7 +221,9 @@ int listener_bind(const struct listener_config *config, uint32_t slots, struct l
 		return fail(-ENOMEM, why, why_size, "out of memory");
 	}
 	int error;
+	listener->endpoint = *endpoint;
 	listener->inherited = endpoint->kind != ENDPOINT_ADDRESS;
+	listener->original = endpoint->kind == ENDPOINT_FD ? endpoint->fd : -1;
 	if (endpoint->kind == ENDPOINT_FD)
 		error = adopt_fd(listener, endpoint->fd, why, why_size);
 	else if (endpoint->kind == ENDPOINT_SYSTEMD)
@@ -218,7 +231,7 @@ int listener_bind(const struct listener_config *config, uint32_t slots, struct l
 	else if (endpoint->addr.sa.sa_family == AF_UNIX)
 		error = bind_unix(listener, config, why, why_size);
 	else
-		error = bind_tcp(listener, config, slots, why, why_size);
+		error = bind_tcp(listener, config, slots, beside_own, why, why_size);
 	if (error) {
 		listener_free(listener);
 		return error;
@@ -275,14 +288,56 @@ void listener_hide(struct listener *listener)
 	listener->hidden = true;
 }
 
+void listener_refuse_fd(int fd)
+{
+	int listening = 0;
+	socklen_t length = sizeof listening;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening)
+		(void)shutdown(fd, SHUT_RD);
+}
+
+void listener_refuse(struct listener *listener)
+{
+	for (uint32_t i = 0; !listener->inherited && i < listener->n_fds; i++)
+		listener_refuse_fd(listener->fds[i]);
+}
+
+static bool is_tcp_address(const struct endpoint *endpoint)
+{
+	return endpoint->kind == ENDPOINT_ADDRESS && endpoint->addr.sa.sa_family != AF_UNIX;
+}
+
+bool listener_shares_port(const struct listener *listener, const struct listener_config *config)
+{
+	if (!is_tcp_address(&listener->endpoint) || !is_tcp_address(&config->endpoint))
+		return false;
+	return addr_port(&config->endpoint.addr) != 0 && addr_port(&listener->bound) == addr_port(&config->endpoint.addr);
+}
+
+static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
+{
+	if (a->kind != b->kind)
+		return false;
+	if (a->kind == ENDPOINT_ADDRESS)
+		return addr_equal(&a->addr, &b->addr);
+	return a->kind == ENDPOINT_FD ? a->fd == b->fd : strcmp(a->name, b->name) == 0;
+}
+
 bool listener_matches(const struct listener *listener, const struct listener_config *config)
 {
-	if (strcmp(listener->address, config->address) != 0 || (listener->hidden && !listener_revivable(listener)))
+	if (!same_endpoint(&listener->endpoint, &config->endpoint) || both_families(listener->address) != both_families(config->address))
+		return false;
+	if (listener->hidden && !listener_revivable(listener))
 		return false;
 	/* Port 0 is another port for each listener that asks for one. */
-	bool chosen = config->endpoint.kind == ENDPOINT_ADDRESS && config->endpoint.addr.sa.sa_family != AF_UNIX &&
-	              addr_port(&config->endpoint.addr) == 0;
+	bool chosen = is_tcp_address(&config->endpoint) && addr_port(&config->endpoint.addr) == 0;
 	return !chosen || strcmp(listener->name, config->name) == 0;
+}
+
+void listener_release_in_child(const struct listener *listener)
+{
+	if (listener->original >= 0)
+		close(listener->original);
 }
 
 void listener_free(struct listener *listener)

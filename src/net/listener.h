@@ -14,20 +14,27 @@
 #include "config/config.h"
 
 struct listener {
-	char *name;        /* of the settings */
-	char *address;     /* as written there */
-	struct addr bound; /* the real one, with the port that the kernel chose */
-	bool per_slot;     /* fds[slot] belongs to a slot; else every worker accepts from all fds */
-	bool hidden;       /* listener_hide() was called */
-	bool inherited;    /* fd:N, systemd:NAME: not ours to unlink */
+	char *name;               /* of the settings */
+	char *address;            /* as written there */
+	struct endpoint endpoint; /* what that means */
+	struct addr bound;        /* the real one, with the port that the kernel chose */
+	bool per_slot;            /* fds[slot] belongs to a slot; else every worker accepts from all fds */
+	bool hidden;              /* listener_hide() was called */
+	bool inherited;           /* fd:N, systemd:NAME: not ours to unlink or to shut down */
 	uint32_t n_fds;
 	int *fds;
-	ino_t inode; /* of a unix socket's path, so that only our own is unlinked */
+	int original; /* fd:N: what was handed over, -1 = none; fds holds a copy of it, and it is never closed here */
+	ino_t inode;  /* of a unix socket's path, so that only our own is unlinked */
 };
 
 /* Bind sockets for slots workers. 0 and *out (owned by the caller), or a negative errno with *why a sentence for the user. A
- * port that someone else listens on is -EADDRINUSE, although SO_REUSEPORT would allow to share it. */
-must_check int listener_bind(const struct listener_config *config, uint32_t slots, struct listener **out, char *why, size_t why_size);
+ * port that someone else listens on is -EADDRINUSE, although SO_REUSEPORT would allow to share it; beside_own says that we listen on
+ * that port ourselves, with another address, and that it is to be shared. */
+must_check int listener_bind(
+        const struct listener_config *config, uint32_t slots, bool beside_own, struct listener **out, char *why, size_t why_size);
+
+/* Would the two stand on the same port? */
+bool listener_shares_port(const struct listener *listener, const struct listener_config *config);
 
 /* More sockets, so that there are slots. Not listening yet. 0 or a negative errno; what was there stays as it was. */
 must_check int listener_grow(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size);
@@ -41,11 +48,19 @@ must_check int listener_listen(struct listener *listener, const struct listener_
 /* Nobody will accept from it: take a unix socket's path away, so that new clients are refused. (A worker that stops shuts a TCP socket
  * down itself, right after it accepted what was queued.) */
 void listener_hide(struct listener *listener);
+/* The same for who is about to connect over TCP: nobody is left to accept. Not for sockets that were handed over. */
+void listener_refuse(struct listener *listener);
+/* One socket of it. Only while it listens: a second shutdown() would mark it for good, and what it accepts after a revival would be reset.
+ */
+void listener_refuse_fd(int fd);
 /* Can it listen again after that? A unix socket has to be bound anew. */
 bool listener_revivable(const struct listener *listener);
 
-/* Does it serve what the settings ask for? */
+/* Does it serve what the settings ask for? Compared by meaning: ":80" is "*:80". */
 bool listener_matches(const struct listener *listener, const struct listener_config *config);
+
+/* In a forked child: let go of what was handed over (the copies in fds stay). */
+void listener_release_in_child(const struct listener *listener);
 
 /* Close all; unlink a unix socket that is still ours. NULL is fine. */
 void listener_free(struct listener *listener);

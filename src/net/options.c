@@ -89,9 +89,8 @@ void options_set_dialled(int fd, sa_family_t family, const struct tcp_config *tc
 {
 	if (family != AF_INET && family != AF_INET6)
 		return;
-	struct socket_option options[N_COMMON + 1];
+	struct socket_option options[N_COMMON];
 	const char *failed;
 	common_options(tcp, options);
-	options[N_COMMON] = (struct socket_option){ "fast_open", IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1, tcp->fast_open > 0 };
 	(void)apply(fd, options, ARRAY_LEN(options), &failed);
 }

@@ -145,3 +145,10 @@ int notify_socket_count(void)
 {
 	return notify.n_sockets;
 }
+
+void notify_close_sockets(void)
+{
+	for (int i = 0; i < notify.n_sockets; i++)
+		close(FIRST_PASSED_FD + i);
+	notify.n_sockets = 0;
+}

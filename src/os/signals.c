@@ -9,9 +9,11 @@ int signals_open(const int *signals)
 {
 	sigset_t set;
 	sigemptyset(&set);
-	for (; *signals; signals++)
+	for (; *signals; signals++) {
 		if (sigaddset(&set, *signals) < 0)
 			return -errno;
+		signal(*signals, SIG_DFL); /* whoever started us may have them ignored, and then they would never be told */
+	}
 	sigset_t before;
 	if (sigprocmask(SIG_BLOCK, &set, &before) < 0)
 		return -errno;

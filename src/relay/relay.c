@@ -12,6 +12,7 @@
 #include "base/clock.h"
 
 #define ABORT_LOOK_NS (5 * NS_PER_MS)
+#define ABORT_LOOK_MOST_NS (500 * NS_PER_MS)
 #define ABORT_STALL_NS (10 * NS_PER_S) /* the other side takes nothing for so long: give up on what it is owed */
 
 static struct relay *relay_of(struct relay_side *side, enum side which)
@@ -73,7 +74,8 @@ static void begin_abort(struct relay *relay, enum side by)
 	}
 	uint64_t now_ns = loop_now_ns(relay->engine->loop);
 	relay->abort_stalled_ns = now_ns + ABORT_STALL_NS;
-	relay->engine->session->tick_at(relay, now_ns + ABORT_LOOK_NS);
+	relay->abort_look_ns = ABORT_LOOK_NS;
+	relay->engine->session->tick_at(relay, now_ns + relay->abort_look_ns);
 }
 
 void relay_tick(struct relay *relay, uint64_t now_ns)
@@ -89,8 +91,11 @@ void relay_tick(struct relay *relay, uint64_t now_ns)
 	if (owed < relay->abort_owed) {
 		relay->abort_owed = owed;
 		relay->abort_stalled_ns = now_ns + ABORT_STALL_NS;
+		relay->abort_look_ns = ABORT_LOOK_NS;
+	} else if (relay->abort_look_ns < ABORT_LOOK_MOST_NS) {
+		relay->abort_look_ns *= 2;
 	}
-	relay->engine->session->tick_at(relay, now_ns + ABORT_LOOK_NS);
+	relay->engine->session->tick_at(relay, now_ns + relay->abort_look_ns);
 }
 
 /* Everything that came from both sides is with the other one. */
@@ -295,6 +300,15 @@ void relay_stop(struct relay *relay)
 		drop_held(relay, &relay->side[which]);
 	}
 	relay->engine = NULL;
+}
+
+bool relay_owes(const struct relay *relay, enum side to)
+{
+	const struct relay_side *from = &relay->side[other_side(to)];
+	int unread = 0;
+	if (relay->aborting)
+		return !relay->side[to].reset;
+	return relay->side[to].held || (!from->dry && ioctl(from->fd, FIONREAD, &unread) == 0 && unread > 0);
 }
 
 bool relay_holds(const struct relay *relay)

@@ -77,7 +77,8 @@ struct relay {
 	struct relay_side side[2];
 	/* while a RST waits for what is owed to the other side */
 	bool aborting;
-	int abort_owed; /* bytes the kernel had not sent at the last look */
+	int abort_owed;         /* bytes the kernel had not sent at the last look */
+	uint64_t abort_look_ns; /* how long to the next look: longer while nothing moves */
 	uint64_t abort_stalled_ns;
 };
 
@@ -89,6 +90,8 @@ must_check int relay_start(struct relay *relay, struct relay_engine *engine, int
 void relay_stop(struct relay *relay);
 /* The time asked for by tick_at has come. */
 void relay_tick(struct relay *relay, uint64_t now_ns);
+/* Is a side still due bytes that the other one sent, or the RST that is to follow them? */
+bool relay_owes(const struct relay *relay, enum side to);
 /* Is anything read and not yet delivered? */
 bool relay_holds(const struct relay *relay);
 /* Close one side so that the peer sees a RST. For connections that were not relayed, or whose end is one. */

@@ -73,6 +73,8 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_header, n_servers)
 	FIELD(shm_header, last_reload_unix_s)
 	FIELD(shm_header, last_reload_ok)
+	FIELD(shm_header, reloads_begun)
+	FIELD(shm_header, reloads_ended)
 	FIELD(shm_header, last_reload_sequence)
 	FIELD(shm_header, last_reload_note)
 	FIELD(shm_header, engine)

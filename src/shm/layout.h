@@ -90,6 +90,8 @@ struct shm_header {
 	uint32_t listener_cursor, server_cursor; /* where the search for a retired row goes on */
 	_Atomic uint64_t last_reload_unix_s;     /* 0 = never */
 	_Atomic uint32_t last_reload_ok;
+	_Atomic uint32_t reloads_begun; /* and reloads_ended: the number of the one that ended last */
+	_Atomic uint32_t reloads_ended;
 	_Atomic uint32_t last_reload_sequence; /* odd while the note is being written */
 	char last_reload_note[SHM_NOTE_SIZE];
 	char engine[16];

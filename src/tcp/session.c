@@ -367,7 +367,8 @@ static const struct step_row steps[N_STEPS] = {
 	[STEP_RELAY] = { "relay", step_relay, relay_deadline, relay_overdue },
 };
 
-/* Which sides see a RST instead of a FIN: who was turned away or never got a server, and the other side of a reset. */
+/* Which sides see a RST instead of a FIN: who was turned away or never got a server, the other side of a reset, and whoever is cut off
+ * in the middle of what he should have got: that must not look complete. */
 static bool aborts(const struct session *session, enum reason reason, enum side side)
 {
 	if (session->step != STEP_RELAY)
@@ -382,17 +383,15 @@ static bool aborts(const struct session *session, enum reason reason, enum side 
 	case REASON_NO_MEMORY:
 		return true;
 	default:
-		return false;
+		return relay_owes(&session->relay, side);
 	}
 }
 
-static void close_side(const struct session *session, enum reason reason, enum side side, int fd)
+static void close_side(int fd, bool abort)
 {
-	if (fd < 0)
-		return;
-	if (aborts(session, reason, side))
+	if (abort && fd >= 0)
 		relay_abort_fd(fd);
-	else
+	else if (fd >= 0)
 		close(fd);
 }
 
@@ -411,6 +410,7 @@ void session_end(struct session *session, enum reason reason)
 	struct tcp_listener *listener = session->listener;
 	if (unlikely(log_enabled(LOG_LEVEL_DEBUG)))
 		log_end(session, reason);
+	bool abort_server = aborts(session, reason, SIDE_SERVER), abort_client = aborts(session, reason, SIDE_CLIENT);
 	wheel_disarm(&session->timer);
 	if (session->step == STEP_RELAY)
 		relay_stop(&session->relay);
@@ -418,13 +418,13 @@ void session_end(struct session *session, enum reason reason)
 		loop_io_forget(tcp->loop, &session->relay.side[SIDE_SERVER].io);
 	/* In this order the server never sees more connections than are counted, and a client that sees its end finds it
 	 * counted and its place free. */
-	close_side(session, reason, SIDE_SERVER, session->server_fd);
+	close_side(session->server_fd, abort_server);
 	if (session->server)
 		upstream_give_back(listener->upstream, session->server);
 	if (session->reserved)
 		tcp_release(tcp, listener);
 	counter_add(&listener->row->closes[reason], 1);
 	histogram_record(&listener->row->duration, now_ns(session) - session->accepted_ns);
-	close_side(session, reason, SIDE_CLIENT, session->client_fd);
+	close_side(session->client_fd, abort_client);
 	tcp_forget(tcp, session);
 }

@@ -37,14 +37,14 @@ static bool waits_when_full(const struct tcp_listener *listener)
 	return listener->config->on_full == ON_FULL_WAIT;
 }
 
-static bool on_admit(struct acceptor *acceptor, uint32_t index)
+static enum admission on_admit(struct acceptor *acceptor, uint32_t index)
 {
 	struct tcp *tcp = tcp_of(acceptor);
 	const struct tcp_listener *listener = &tcp->listeners[index];
 	enum reason why_not;
 	if (tcp->sessions.in_use >= tcp->sessions.capacity)
-		return false;
-	return !waits_when_full(listener) || tcp_reserve(tcp, listener, &why_not);
+		return WORKER_FULL;
+	return !waits_when_full(listener) || tcp_reserve(tcp, listener, &why_not) ? ADMITTED : LISTENER_FULL;
 }
 
 static void on_not_accepted(struct acceptor *acceptor, uint32_t index)

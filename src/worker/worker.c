@@ -30,7 +30,7 @@ struct worker {
 	struct loop_timer pace;
 	struct loop_timer deadline;
 	uint32_t pace_per_s;
-	uint32_t pace_credit; /* tenths of a connection */
+	uint32_t pace_credit; /* what is less than a connection */
 	bool draining;
 	uint64_t woke_ns;
 	uint64_t lag_ns; /* the longest turn since the last beat */
@@ -93,9 +93,11 @@ static void on_empty(void *arg)
 static void on_pace(struct loop_timer *timer)
 {
 	struct worker *worker = container_of(timer, struct worker, pace);
+	/* This worker's share of a pace that is meant for all of them together. */
+	uint32_t whole = worker->args->workers * (uint32_t)(NS_PER_S / PACE_NS);
 	worker->pace_credit += worker->pace_per_s;
-	uint32_t due = worker->pace_credit / 10;
-	worker->pace_credit %= 10;
+	uint32_t due = worker->pace_credit / whole;
+	worker->pace_credit %= whole;
 	if (due)
 		(void)tcp_end_idle(&worker->tcp, due, QUIET_NS, REASON_DRAIN_PACED);
 	loop_timer_start(worker->loop, &worker->pace, PACE_NS);
@@ -114,7 +116,7 @@ static void refuse_new_clients(const struct worker *worker)
 {
 	for (uint32_t i = 0; i < worker->n_sockets; i++)
 		if (!worker->args->listeners[worker->sockets[i].listener]->inherited)
-			(void)shutdown(worker->sockets[i].fd, SHUT_RD);
+			listener_refuse_fd(worker->sockets[i].fd);
 }
 
 static void drain(struct worker *worker, bool refuse, uint32_t pace_per_s, uint64_t timeout_ns)
@@ -136,8 +138,7 @@ static void drain(struct worker *worker, bool refuse, uint32_t pace_per_s, uint6
 		loop_stop(worker->loop);
 		return;
 	}
-	/* The share of this worker of a pace that is meant for all of them. */
-	worker->pace_per_s = pace_per_s ? (pace_per_s + worker->args->workers - 1) / worker->args->workers : 0;
+	worker->pace_per_s = pace_per_s;
 	if (worker->pace_per_s)
 		loop_timer_start(worker->loop, &worker->pace, PACE_NS);
 	if (timeout_ns)
@@ -193,9 +194,13 @@ static void on_channel(struct loop_io *io, int events)
 		int error = channel_receive(worker->args->channel, &message, &fd);
 		if (error == -EAGAIN)
 			return;
-		if (error) {
+		if (error == -EPIPE) {
 			on_master_gone(worker);
 			return;
+		}
+		if (error) { /* a log file for which there was no descriptor */
+			log_error("cannot take what the master sent: %s", strerror(-error));
+			continue;
 		}
 		on_message(worker, &message, fd);
 	}

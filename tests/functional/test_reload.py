@@ -1,4 +1,5 @@
 """Trust it with a reload: nothing is refused, broken, lost or leaked, whatever the new settings are worth and whoever dies."""
+import contextlib
 import copy
 import os
 import signal
@@ -119,24 +120,25 @@ class UnderLoad(Case):
         for sock in idle:
             echo(sock)
         counters = Monotonic(self, proxy)
-        load = Load(self, address, new=2, kept=0)
-        for number in range(6):
-            load.wait_more(5)
+
+        def kill(number):
             victim = proxy.workers()[number % 3]
             os.kill(victim["pid"], signal.SIGKILL)
             proxy.wait_stat(lambda stat: stat["worker_restarts"] == number + 1 and len(stat["workers"]) == 3 and
                             all(worker["state"] == "running" for worker in stat["workers"]), "the next worker to run")
-            if number == 0:
-                # Exactly what the dead worker had is gone. The load's own connections come on top of what it counted.
-                alive = [sock for sock in idle if self.lives(sock)]
-                lost = len(idle) - len(alive)
-                self.assertLessEqual(lost, victim["connections"])
-                self.assertGreaterEqual(lost, victim["connections"] - 2)
+            return victim
+
+        victim = kill(0)
+        self.assertEqual(sum(not self.lives(sock) for sock in idle), victim["connections"])
+        load = Load(self, address, new=2, kept=0)
+        for number in range(1, 6):
+            load.wait_more(5)
+            kill(number)
         load.wait_more(5)
         counters.finish()
         load.stop()
         # At most what each thread had open at each of the kills.
-        self.assertLessEqual(len(load.failures), 2 * 6, load.failures)
+        self.assertLessEqual(len(load.failures), 2 * 5, load.failures)
         self.assertTrue(all("ConnectionRefused" not in text for text in load.failures), load.failures)
 
     def lives(self, sock):
@@ -315,7 +317,7 @@ class Changes(Case):
         echo(new)
         stat = proxy.stat()
         self.assertEqual([row["name"] for row in stat["listeners"]], ["app"])
-        self.assertEqual(stat["connections"]["total"], total)
+        self.assertGreaterEqual(stat["connections"]["total"], total)
         with dial(address) as sock:
             echo(sock)
 
@@ -335,11 +337,26 @@ class Changes(Case):
         servers["a"].close()
         accepted = servers["a"].accepted
         proxy.must_reload(settings)
+        only_newest(proxy)
         self.assertEqual({ask() for _ in range(6)}, {"b", "c"})
         self.assertEqual(servers["a"].accepted, accepted)
         self.assertEqual([row["name"] for row in proxy.stat()["upstreams"][0]["servers"]], ["b", "c"])
         self.assertEqual(proxy.server("b")["total"], 6)
         self.assertEqual(proxy.server("c")["failures"] + proxy.server("b")["failures"], 0)
+
+    def test_in_force_when_it_is_over(self):
+        """As soon as a reload says that it is over, a new connection gets the new settings and not the old ones."""
+        servers = [Echo(self, banner=name + b"\n") for name in (b"a", b"b")]
+        proxy, address = self.proxy(servers[0].address)
+        for number in range(1, 41):
+            settings = copy.deepcopy(proxy.settings)
+            settings["upstreams"][0]["servers"] = [{"address": servers[number % 2].address}]
+            proxy.write(settings)
+            mark = proxy.notifications.mark()
+            proxy.send(signal.SIGHUP)
+            proxy.notifications.wait("RELOADING=1", "READY=1", since=mark)
+            with dial(address) as sock:
+                self.assertEqual(receive_line(sock).strip(), "ab"[number % 2], f"after reload {number}")
 
     def test_limit_changes(self):
         """A lower or higher max_connections counts what is open already."""
@@ -404,7 +421,8 @@ class Changes(Case):
             mark = proxy.notifications.mark()
             proxy.send(signal.SIGHUP)
             if number % 2 == 0:
-                os.kill(workers[0]["pid"], signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # the reload was faster
+                    os.kill(workers[0]["pid"], signal.SIGKILL)
             proxy.notifications.wait("RELOADING=1", "READY=1", since=mark)
             with dial(address) as sock:
                 echo(sock)

@@ -93,7 +93,7 @@ static void every_setting_reaches_its_field(void **state)
 	        " { name = \"one\"; servers = ( { address = \"h:1\"; } ); },\n"
 	        " { name = \"two\"; balance = \"least_connections\"; retries = 7; start_test = \"fail\"; timeout = { connect = \"10m\"; "
 	        "read = \"4s\"; };\n"
-	        "   tcp = { nodelay = false; quickack = true; fast_open = 1; keepalive = \"5s\"; user_timeout = \"6s\"; receive_buffer = "
+	        "   tcp = { nodelay = false; quickack = true; keepalive = \"5s\"; user_timeout = \"6s\"; receive_buffer = "
 	        "\"8k\";\n"
 	        "           send_buffer = \"16k\"; };\n"
 	        "   servers = ( { name = \"a\"; address = \"unix:/s\"; weight = 65535; },\n"
@@ -145,7 +145,6 @@ static void every_setting_reaches_its_field(void **state)
 	assert_int_equal(upstream->timeout.read_ns, 4 * NS_PER_S);
 	assert_false(upstream->tcp.nodelay);
 	assert_true(upstream->tcp.quickack);
-	assert_int_equal(upstream->tcp.fast_open, 1);
 	assert_int_equal(upstream->tcp.keepalive_ns, 5 * NS_PER_S);
 	assert_int_equal(upstream->tcp.user_timeout_ns, 6 * NS_PER_S);
 	assert_int_equal(upstream->tcp.receive_buffer_bytes, 8192);

@@ -1,0 +1,16 @@
+/* What the master is told to do: by signals, and by a transition that ends. */
+#ifndef AEGIS_MASTER_ORDERS_H
+#define AEGIS_MASTER_ORDERS_H
+
+#include "master/master.h"
+
+/* Load the settings again, and go over to them when they are good. One that comes while another is under way follows it. */
+void order_reload(struct master *master);
+/* End gracefully; told again, at once. name is the signal's, for the log. */
+void order_stop(struct master *master, const char *name);
+/* Accept no more, end what there is, stay up for a reload to revive. */
+void order_drain(struct master *master);
+/* The log file was moved away: open it anew, here and in the workers. */
+void order_reopen_log(struct master *master);
+
+#endif
