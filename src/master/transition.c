@@ -148,14 +148,18 @@ static void end_oldest(struct master *master, uint32_t most)
 		}
 }
 
-static void retire_running(struct master *master, const struct config *next)
+static void retire_running(struct master *master, const struct generation *next_generation)
 {
+	const struct config *next = next_generation->config;
 	struct generation *old = master->running;
 	if (!old)
 		return;
 	master->running = NULL;
 	old->next = master->draining;
 	master->draining = old;
+	for (size_t i = 0; i < master->n_listeners; i++)
+		if (!generation_uses(next_generation, master->listeners[i]))
+			listener_leave(master->listeners[i]);
 	generation_drain(old, false, next->drain.pace, next->drain.timeout_ns);
 	end_oldest(master, next->drain.max_generations < master->max_draining ? next->drain.max_generations : master->max_draining);
 }
@@ -192,7 +196,7 @@ static void switch_over(struct transition *transition)
 	publish(master, generation);
 	generation_go(generation);
 	transition->replaced = master->running ? master->running->number : 0;
-	retire_running(master, generation->config);
+	retire_running(master, generation);
 	master->running = generation;
 	loop_timer_init(&transition->deadline, on_hand_over_overdue);
 	loop_timer_start(master->loop, &transition->deadline, HAND_OVER_NS);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -277,6 +278,16 @@ static void unlink_own_path(const struct listener *listener)
 		(void)unlink(addr->un.sun_path);
 }
 
+void listener_leave(struct listener *listener)
+{
+	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = { .len = 1, .filter = &drop_all };
+	listener->leaving = true;
+	listener_hide(listener);
+	for (uint32_t i = 0; !listener->inherited && i < listener->n_fds; i++)
+		(void)setsockopt(listener->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
 bool listener_revivable(const struct listener *listener)
 {
 	return listener->inherited || listener->bound.sa.sa_family != AF_UNIX;
@@ -327,7 +338,7 @@ bool listener_matches(const struct listener *listener, const struct listener_con
 {
 	if (!same_endpoint(&listener->endpoint, &config->endpoint) || both_families(listener->address) != both_families(config->address))
 		return false;
-	if (listener->hidden && !listener_revivable(listener))
+	if (listener->leaving || (listener->hidden && !listener_revivable(listener)))
 		return false;
 	/* Port 0 is another port for each listener that asks for one. */
 	bool chosen = is_tcp_address(&config->endpoint) && addr_port(&config->endpoint.addr) == 0;

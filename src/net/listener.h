@@ -20,6 +20,7 @@ struct listener {
 	struct addr bound;        /* the real one, with the port that the kernel chose */
 	bool per_slot;            /* fds[slot] belongs to a slot; else every worker accepts from all fds */
 	bool hidden;              /* listener_hide() was called */
+	bool leaving;             /* listener_leave() was called */
 	bool inherited;           /* fd:N, systemd:NAME: not ours to unlink or to shut down */
 	uint32_t n_fds;
 	int *fds;
@@ -48,6 +49,9 @@ must_check int listener_listen(struct listener *listener, const struct listener_
 /* Nobody will accept from it: take a unix socket's path away, so that new clients are refused. (A worker that stops shuts a TCP socket
  * down itself, right after it accepted what was queued.) */
 void listener_hide(struct listener *listener);
+/* The settings no longer name it: from here on the kernel takes in no new connection. (A SYN is not answered, and comes again a second
+ * later, when the socket is closed and whoever listens on the port then gets it.) Those that are queued can still be accepted. */
+void listener_leave(struct listener *listener);
 /* The same for who is about to connect over TCP: nobody is left to accept. Not for sockets that were handed over. */
 void listener_refuse(struct listener *listener);
 /* One socket of it. Only while it listens: a second shutdown() would mark it for good, and what it accepts after a revival would be reset.

@@ -15,7 +15,7 @@ import time
 import unittest
 
 import aegis
-from aegis import KIB, Backend, Case, Demo, Echo, Load, Task, bind, dial, echo, form, free_address, how_it_ends, receive_line, refused, wait_until
+from aegis import KIB, Backend, Case, Demo, Echo, Load, bind, dial, echo, form, free_address, how_it_ends, receive_line, refused, wait_until
 
 PR_CAPBSET_DROP, CAP_SETGID, CAP_SETUID = 24, 6, 7
 
