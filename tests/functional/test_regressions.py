@@ -32,7 +32,8 @@ def with_listener(settings, name, address, upstream="app", **more):
 
 
 def only_generation(proxy, number, seconds=15.0):
-    return proxy.wait_stat(lambda stat: {worker["generation"] for worker in stat["workers"]} == {number}, f"only generation {number}", seconds)
+    return proxy.wait_stat(lambda stat: {worker["generation"] for worker in stat["workers"]} == {number}, f"only generation {number}",
+                           seconds)
 
 
 def ordinary_port():
