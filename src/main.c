@@ -11,6 +11,7 @@
 #include "master/master.h"
 #include "os/cpu.h"
 #include "os/notify.h"
+#include "os/runtime_dir.h"
 #include "os/title.h"
 
 enum { EXIT_ARGUMENTS = 1 };
@@ -136,7 +137,7 @@ static int tell_running(const struct arguments *arguments)
 	/* Where the settings can be read they say where it runs; a file that is broken now must not keep us from stopping it. */
 	if (!runtime_dir && arguments->source.file && config_load(&arguments->source, &config, &errors) == 0)
 		runtime_dir = config->runtime_dir;
-	int status = command_send(runtime_dir ? runtime_dir : config_default_runtime_dir(dir, sizeof dir), arguments->verb);
+	int status = command_send(runtime_dir ? runtime_dir : runtime_dir_default(dir, sizeof dir), arguments->verb);
 	config_errors_clear(&errors);
 	config_free(config);
 	return status;

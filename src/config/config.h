@@ -139,8 +139,4 @@ void config_dump(const struct config *config, FILE *out);
 /* The manual page aegis.conf(5) in mdoc, from the option table. */
 void config_manual(FILE *out);
 
-/* Where runtime_dir is when nothing says otherwise: /run/aegis for root, else $XDG_RUNTIME_DIR/aegis, else
- * /tmp/aegis-UID. Returns out. */
-char *config_default_runtime_dir(char *out, size_t size);
-
 #endif

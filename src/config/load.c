@@ -12,6 +12,7 @@
 #include "config/parse.h"
 #include "config/quick.h"
 #include "config/value.h"
+#include "os/runtime_dir.h"
 
 enum { PATH_TEXT_SIZE = 256, PROBLEM_SIZE = 768, MAX_KEYS = 64 };
 
@@ -261,7 +262,7 @@ static void complete(struct config *config, const struct node *root, struct aren
 	const struct node *upstreams = node_find(root, "upstreams");
 
 	if (config->runtime_dir == NULL) {
-		config_default_runtime_dir(directory, sizeof directory);
+		runtime_dir_default(directory, sizeof directory);
 		config->runtime_dir = arena_copy(arena, directory, strlen(directory));
 	}
 	for (size_t i = 0; i < config->n_upstreams; i++)
@@ -311,18 +312,4 @@ void config_free(struct config *config)
 		return;
 	struct arena arena = ((struct config_origin *)config->arena)->arena; /* lies in itself */
 	arena_free(&arena);
-}
-
-char *config_default_runtime_dir(char *out, size_t size)
-{
-	struct text text = text_of(out, size);
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
-
-	if (geteuid() == 0)
-		text_add(&text, "/run/aegis");
-	else if (xdg != NULL && xdg[0] == '/')
-		text_add(&text, "%s/aegis", xdg);
-	else
-		text_add(&text, "/tmp/aegis-%u", (unsigned)geteuid());
-	return out;
 }

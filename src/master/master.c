@@ -16,6 +16,7 @@
 #include "os/notify.h"
 #include "os/process.h"
 #include "os/region.h"
+#include "os/runtime_dir.h"
 #include "os/signals.h"
 #include "os/title.h"
 
@@ -105,7 +106,7 @@ static int start_failed(const char *format, ...)
 static int take_runtime_dir(struct master *master, const struct config *config)
 {
 	char default_dir[256];
-	config_default_runtime_dir(default_dir, sizeof default_dir);
+	runtime_dir_default(default_dir, sizeof default_dir);
 	bool own = geteuid() != 0 && strcmp(default_dir, config->runtime_dir) == 0;
 	(void)text_copy(master->runtime_dir, sizeof master->runtime_dir, config->runtime_dir);
 	int error = process_make_directory(config->runtime_dir, own);

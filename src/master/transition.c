@@ -11,6 +11,7 @@
 
 #define PREFLIGHT_NS (30 * NS_PER_S)
 #define READY_NS (20 * NS_PER_S)
+#define HANDSHAKE_NS (200 * NS_PER_MS)
 #define HAND_OVER_NS NS_PER_S /* a worker that stands still does not hold up a reload */
 
 /* A socket set that this transition made or changed, to be taken back when it fails. */
@@ -127,15 +128,6 @@ void transition_free(struct transition *transition)
 	free(transition);
 }
 
-void transition_cancel(struct transition *transition)
-{
-	if (transition->replaced) { /* too late: the new generation runs */
-		master_transition_done(transition->master, transition, 0);
-		return;
-	}
-	fail(transition, EXIT_START, "stopped before it was complete");
-}
-
 /* --- switch ---------------------------------------------------------------------------------------------------------------- */
 
 static void end_oldest(struct master *master, uint32_t most)
@@ -148,20 +140,48 @@ static void end_oldest(struct master *master, uint32_t most)
 		}
 }
 
-static void retire_running(struct master *master, const struct generation *next_generation)
+/* The running generation is the old one now, but goes on accepting until drain_replaced(). */
+static void retire_running(struct transition *transition)
 {
-	const struct config *next = next_generation->config;
+	struct master *master = transition->master;
 	struct generation *old = master->running;
 	if (!old)
 		return;
+	transition->replaced = old->number;
 	master->running = NULL;
+	old->state = GENERATION_DRAINING;
 	old->next = master->draining;
 	master->draining = old;
-	for (size_t i = 0; i < master->n_listeners; i++)
-		if (!generation_uses(next_generation, master->listeners[i]))
-			listener_leave(master->listeners[i]);
-	generation_drain(old, false, next->drain.pace, next->drain.timeout_ns);
+}
+
+static struct generation *replaced_generation(const struct transition *transition)
+{
+	struct generation *old = transition->master->draining;
+	while (old && old->number != transition->replaced)
+		old = old->next;
+	return old;
+}
+
+static void drain_replaced(struct transition *transition)
+{
+	struct master *master = transition->master;
+	const struct config *next = master->running->config;
+	struct generation *old = replaced_generation(transition);
+	if (old)
+		generation_drain(old, false, next->drain.pace, next->drain.timeout_ns);
 	end_oldest(master, next->drain.max_generations < master->max_draining ? next->drain.max_generations : master->max_draining);
+}
+
+/* Listeners that the new generation does not use take in nothing new. True when there are any. */
+static bool let_listeners_leave(struct master *master)
+{
+	bool any = false;
+	for (size_t i = 0; i < master->n_listeners; i++)
+		if (!generation_uses(master->running, master->listeners[i])) {
+			listener_leave(master->listeners[i]);
+			any = true;
+		}
+	return any;
 }
 
 static void on_hand_over_overdue(struct loop_timer *timer)
@@ -173,9 +193,31 @@ static void on_hand_over_overdue(struct loop_timer *timer)
 /* The new generation accepts; it is over when the old one no longer does, so that whoever is told so meets the new settings only. */
 static void finish_when_handed_over(struct transition *transition)
 {
-	for (const struct generation *old = transition->master->draining; old; old = old->next)
-		if (old->number == transition->replaced && !generation_stopped(old))
-			return;
+	const struct generation *old = replaced_generation(transition);
+	if (!old || generation_stopped(old))
+		master_transition_done(transition->master, transition, 0);
+}
+
+static void hand_over(struct transition *transition)
+{
+	drain_replaced(transition);
+	loop_timer_init(&transition->deadline, on_hand_over_overdue);
+	loop_timer_start(transition->master->loop, &transition->deadline, HAND_OVER_NS);
+	finish_when_handed_over(transition);
+}
+
+static void on_handshakes_over(struct loop_timer *timer)
+{
+	hand_over(container_of(timer, struct transition, deadline));
+}
+
+void transition_cancel(struct transition *transition)
+{
+	if (!transition->replaced) {
+		fail(transition, EXIT_START, "stopped before it was complete");
+		return;
+	}
+	drain_replaced(transition); /* too late: the new generation runs */
 	master_transition_done(transition->master, transition, 0);
 }
 
@@ -195,12 +237,15 @@ static void switch_over(struct transition *transition)
 	transition->generation = NULL;
 	publish(master, generation);
 	generation_go(generation);
-	transition->replaced = master->running ? master->running->number : 0;
-	retire_running(master, generation);
+	retire_running(transition);
 	master->running = generation;
-	loop_timer_init(&transition->deadline, on_hand_over_overdue);
-	loop_timer_start(master->loop, &transition->deadline, HAND_OVER_NS);
-	finish_when_handed_over(transition);
+	if (!let_listeners_leave(master)) {
+		hand_over(transition);
+		return;
+	}
+	/* Who is in the handshake with a listener that leaves is still accepted there. */
+	loop_timer_init(&transition->deadline, on_handshakes_over);
+	loop_timer_start(master->loop, &transition->deadline, HANDSHAKE_NS);
 }
 
 /* --- fork, and wait for all ------------------------------------------------------------------------------------------------ */

@@ -280,8 +280,14 @@ static void unlink_own_path(const struct listener *listener)
 
 void listener_leave(struct listener *listener)
 {
-	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
-	struct sock_fprog program = { .len = 1, .filter = &drop_all };
+	enum { FLAGS_AT = 13, SYN = 2 }; /* in the TCP header */
+	struct sock_filter drop_syn[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, SYN, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog program = { .len = ARRAY_LEN(drop_syn), .filter = drop_syn };
 	listener->leaving = true;
 	listener_hide(listener);
 	for (uint32_t i = 0; !listener->inherited && i < listener->n_fds; i++)

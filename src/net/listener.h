@@ -49,8 +49,8 @@ must_check int listener_listen(struct listener *listener, const struct listener_
 /* Nobody will accept from it: take a unix socket's path away, so that new clients are refused. (A worker that stops shuts a TCP socket
  * down itself, right after it accepted what was queued.) */
 void listener_hide(struct listener *listener);
-/* The settings no longer name it: from here on the kernel takes in no new connection. (A SYN is not answered, and comes again a second
- * later, when the socket is closed and whoever listens on the port then gets it.) Those that are queued can still be accepted. */
+/* The settings no longer name it: from here on no new connection begins there. (A SYN is not answered, and comes again a second later, when
+ * the socket is closed and whoever listens on the port then gets it.) Those that are queued or in their handshake can still be accepted. */
 void listener_leave(struct listener *listener);
 /* The same for who is about to connect over TCP: nobody is left to accept. Not for sockets that were handed over. */
 void listener_refuse(struct listener *listener);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "loading.h"
+#include "os/runtime_dir.h"
 
 static void the_defaults(void **state)
 {
@@ -21,7 +22,7 @@ static void the_defaults(void **state)
 	assert_int_equal(config->engine, ENGINE_AUTO);
 	assert_string_equal(config->user, "");
 	assert_string_equal(config->group, "");
-	assert_string_equal(config->runtime_dir, config_default_runtime_dir(directory, sizeof directory));
+	assert_string_equal(config->runtime_dir, runtime_dir_default(directory, sizeof directory));
 	assert_int_equal(config->max_connections, 100000);
 	assert_int_equal(config->buffer_memory_bytes, 256 << 20);
 	assert_int_equal(config->log.level, LOG_LEVEL_INFO);
@@ -401,11 +402,11 @@ static void the_runtime_directory(void **state)
 
 	snprintf(want, sizeof want, "/tmp/aegis-%u", (unsigned)geteuid());
 	setenv("XDG_RUNTIME_DIR", "/run/user/5", 1);
-	assert_string_equal(config_default_runtime_dir(directory, sizeof directory), geteuid() == 0 ? "/run/aegis" : "/run/user/5/aegis");
+	assert_string_equal(runtime_dir_default(directory, sizeof directory), geteuid() == 0 ? "/run/aegis" : "/run/user/5/aegis");
 	setenv("XDG_RUNTIME_DIR", "relative", 1);
-	assert_string_equal(config_default_runtime_dir(directory, sizeof directory), geteuid() == 0 ? "/run/aegis" : want);
+	assert_string_equal(runtime_dir_default(directory, sizeof directory), geteuid() == 0 ? "/run/aegis" : want);
 	unsetenv("XDG_RUNTIME_DIR");
-	assert_string_equal(config_default_runtime_dir(directory, sizeof directory), geteuid() == 0 ? "/run/aegis" : want);
+	assert_string_equal(runtime_dir_default(directory, sizeof directory), geteuid() == 0 ? "/run/aegis" : want);
 }
 
 static void quick_mode(void **state)
