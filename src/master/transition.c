@@ -178,7 +178,10 @@ static bool let_listeners_leave(struct master *master)
 	bool any = false;
 	for (size_t i = 0; i < master->n_listeners; i++)
 		if (!generation_uses(master->running, master->listeners[i])) {
-			listener_leave(master->listeners[i]);
+			int error = listener_leave(master->listeners[i]);
+			if (error)
+				log_info("listener %s goes, and clients that connect just now may be reset: no filter on its sockets: %s",
+				        master->listeners[i]->name, strerror(-error));
 			any = true;
 		}
 	return any;

@@ -278,7 +278,7 @@ static void unlink_own_path(const struct listener *listener)
 		(void)unlink(addr->un.sun_path);
 }
 
-void listener_leave(struct listener *listener)
+int listener_leave(struct listener *listener)
 {
 	enum { FLAGS_AT = 13, SYN = 2 }; /* in the TCP header */
 	struct sock_filter drop_syn[] = {
@@ -290,8 +290,10 @@ void listener_leave(struct listener *listener)
 	struct sock_fprog program = { .len = ARRAY_LEN(drop_syn), .filter = drop_syn };
 	listener->leaving = true;
 	listener_hide(listener);
-	for (uint32_t i = 0; !listener->inherited && i < listener->n_fds; i++)
-		(void)setsockopt(listener->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+	for (uint32_t i = 0; listener->per_slot && i < listener->n_fds; i++)
+		if (setsockopt(listener->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0)
+			return -errno;
+	return 0;
 }
 
 bool listener_revivable(const struct listener *listener)

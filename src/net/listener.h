@@ -50,8 +50,9 @@ must_check int listener_listen(struct listener *listener, const struct listener_
  * down itself, right after it accepted what was queued.) */
 void listener_hide(struct listener *listener);
 /* The settings no longer name it: from here on no new connection begins there. (A SYN is not answered, and comes again a second later, when
- * the socket is closed and whoever listens on the port then gets it.) Those that are queued or in their handshake can still be accepted. */
-void listener_leave(struct listener *listener);
+ * the socket is closed and whoever listens on the port then gets it.) Those that are queued or in their handshake can still be accepted. 0,
+ * or a negative errno: where filters are not allowed, who connects between the last accept and the close is reset. */
+must_check int listener_leave(struct listener *listener);
 /* The same for who is about to connect over TCP: nobody is left to accept. Not for sockets that were handed over. */
 void listener_refuse(struct listener *listener);
 /* One socket of it. Only while it listens: a second shutdown() would mark it for good, and what it accepts after a revival would be reset.
