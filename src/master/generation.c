@@ -16,9 +16,9 @@
 #include "os/title.h"
 #include "worker/worker.h"
 
-#define STEADY_NS (5 * NS_PER_S) /* a worker that lived so long did not die of its settings */
+#define STEADY_NS NS_PER_S /* a worker that lived so long did not die of its settings */
 #define RESPAWN_FIRST_NS (100 * NS_PER_MS)
-#define RESPAWN_MOST_NS (10 * NS_PER_S)
+#define RESPAWN_MOST_NS (2 * NS_PER_S)     /* its share of new clients waits so long */
 #define KILL_AFTER_DRAIN_NS (5 * NS_PER_S) /* beyond drain.timeout */
 #define KILL_AFTER_QUIT_NS NS_PER_S
 
@@ -133,6 +133,10 @@ static int fork_worker(struct worker_process *worker)
 	struct master *master = worker->generation->master;
 	int ends[2];
 	int error = segment_find_seat(&master->shm, worker->slot, &worker->seat);
+	if (!error && segment_make_room_for_seat(&master->shm, worker->seat)) {
+		log_error("no room for the statistics of a worker: the file system of %s is full", master->stats_path);
+		error = -ENOSPC;
+	}
 	if (!error)
 		error = channel_pair(ends);
 	if (error)
@@ -338,6 +342,7 @@ static void respawn(struct worker_process *worker)
 	int error = fork_worker(worker);
 	if (!error) {
 		counter_add(&master->shm.header->worker_restarts, 1);
+		log_info("worker %u is replaced by pid %d", worker->slot, (int)worker->pid);
 		return;
 	}
 	log_error("cannot fork worker %u: %s; trying again", worker->slot, strerror(-error));
@@ -362,7 +367,8 @@ static void replace(struct worker_process *worker)
 	uint64_t delay_ns = RESPAWN_FIRST_NS << doublings;
 	if (delay_ns > RESPAWN_MOST_NS)
 		delay_ns = RESPAWN_MOST_NS;
-	log_warn("worker %u keeps dying: the next try in %llu ms", worker->slot, (unsigned long long)(delay_ns / NS_PER_MS));
+	log_warn("worker %u keeps dying: the next try in %llu ms; new clients that are its share wait so long", worker->slot,
+	        (unsigned long long)(delay_ns / NS_PER_MS));
 	loop_timer_start(worker->generation->master->loop, &worker->respawn, delay_ns);
 }
 

@@ -135,8 +135,11 @@ static int open_segment(struct master *master, const struct config *config)
 		.listeners = SEGMENT_LISTENERS,
 		.servers = SEGMENT_SERVERS };
 	int error = segment_open(&master->shm, master->stats_path, &dims, master->identity.change ? master->identity.gid : (gid_t)-1);
+	if (error == -EBUSY)
+		return start_failed("Aegis is running in %s, but its aegis.pid was removed; stop it, or use -r DIR for a second instance",
+		        config->runtime_dir);
 	if (error)
-		return start_failed("cannot make %s: %s", master->stats_path, strerror(-error));
+		return start_failed("cannot make %s: %s; -r DIR names another directory", master->stats_path, strerror(-error));
 	struct shm_header *header = master->shm.header;
 	atomic_store(&header->master_pid, getpid());
 	atomic_store(&header->started_ns, clock_now_ns());

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "master/segment.h"
 #include "shm/sums.h"
 
 static int claim_servers(struct places *places, struct shm *shm, const struct config *config)
@@ -25,6 +26,12 @@ static int claim_servers(struct places *places, struct shm *shm, const struct co
 int places_claim(struct places *out, struct shm *shm, const struct config *config)
 {
 	struct places places = { .n_upstreams = config->n_upstreams };
+	uint32_t n_servers = 0;
+	for (size_t i = 0; i < config->n_upstreams; i++)
+		n_servers += (uint32_t)config->upstreams[i].n_servers;
+	int no_room = segment_make_room(shm, (uint32_t)config->n_listeners, n_servers);
+	if (no_room)
+		return -EDQUOT;
 	places.listeners = calloc(config->n_listeners, sizeof *places.listeners);
 	places.servers = calloc(config->n_upstreams, sizeof *places.servers);
 	int error = places.listeners && places.servers ? 0 : -ENOMEM;

@@ -13,7 +13,8 @@ struct places {
 	size_t n_upstreams;
 };
 
-/* Find a row for each by its stable name. 0 and *out, or -ENOSPC (more than the segment holds) or -ENOMEM. */
+/* Find a row for each by its stable name. 0 and *out, or -ENOSPC (more than the segment holds), -EDQUOT (its file system is full) or
+ * -ENOMEM. */
 must_check int places_claim(struct places *out, struct shm *shm, const struct config *config);
 void places_free(struct places *places);
 

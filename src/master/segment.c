@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "os/process.h"
 #include "os/region.h"
+#include "shm/sums.h"
 
 static bool seat_taken(const struct shm_seat *seat)
 {
@@ -32,11 +33,14 @@ static int take_over(struct shm *shm, const char *path, const struct shm_dims *d
 	if (error)
 		return error;
 	error = shm_attach(shm, base, size, why, sizeof why);
+	if (!error && process_is_aegis(atomic_load(&shm->header->master_pid)))
+		error = -EBUSY;
 	const struct shm_dims *have = error ? NULL : &shm->dims;
 	if (!error && (have->seats < dims->seats || have->listeners < dims->listeners || have->servers < dims->servers))
 		error = -ENOSPC;
 	if (error) {
 		region_close(base, size);
+		*shm = (struct shm){ 0 };
 		return error;
 	}
 	log_info("going on with the counters that a former master left in %s", path);
@@ -53,7 +57,20 @@ static int make(struct shm *shm, const char *path, const struct shm_dims *dims, 
 	int error = region_create(fresh, shm_size_bytes(dims), gid, &base);
 	if (error)
 		return error;
+	error = region_populate(base, sizeof(struct shm_header));
+	if (error) {
+		region_close(base, shm_size_bytes(dims));
+		(void)unlink(fresh);
+		return error;
+	}
 	shm_init(shm, base, dims);
+	error = region_populate(shm->seats, dims->seats * sizeof(struct shm_seat));
+	if (error) {
+		*shm = (struct shm){ 0 };
+		region_close(base, shm_size_bytes(dims));
+		(void)unlink(fresh);
+		return error;
+	}
 	if (rename(fresh, path) == 0)
 		return 0;
 	error = -errno;
@@ -65,9 +82,48 @@ static int make(struct shm *shm, const char *path, const struct shm_dims *dims, 
 
 int segment_open(struct shm *shm, const char *path, const struct shm_dims *dims, gid_t gid)
 {
-	if (take_over(shm, path, dims) == 0)
-		return 0;
+	int error = take_over(shm, path, dims);
+	if (error == 0 || error == -EBUSY)
+		return error;
 	return make(shm, path, dims, gid);
+}
+
+static uint32_t at_most(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t servers)
+{
+	uint32_t n_listeners = at_most(sums_n_listeners(shm) + listeners, shm->dims.listeners);
+	uint32_t n_servers = at_most(sums_n_servers(shm) + servers, shm->dims.servers);
+	int error = region_populate(shm->limits, (1 + n_listeners) * sizeof(struct limit));
+	if (!error)
+		error = region_populate(shm_limit(shm, limit_server(shm, 0)), n_servers * sizeof(struct limit));
+	if (!error)
+		error = region_populate(shm->listeners, n_listeners * sizeof(struct shm_listener));
+	if (!error)
+		error = region_populate(shm->servers, n_servers * sizeof(struct shm_server));
+	if (!error)
+		error = region_populate(shm->listener_index, shm_index_length(shm->dims.listeners) * sizeof(uint32_t));
+	if (!error)
+		error = region_populate(shm->server_index, shm_index_length(shm->dims.servers) * sizeof(uint32_t));
+	return error;
+}
+
+int segment_make_room_for_seat(const struct shm *shm, uint32_t seat)
+{
+	uint32_t n_listeners = sums_n_listeners(shm), n_servers = sums_n_servers(shm);
+	int error = region_populate(&shm->seats[seat], sizeof(struct shm_seat));
+	if (!error)
+		error = region_populate(shm_ledger(shm, seat, 0), (1 + n_listeners) * sizeof(uint32_t));
+	if (!error)
+		error = region_populate(shm_ledger(shm, seat, limit_server(shm, 0)), n_servers * sizeof(uint32_t));
+	if (!error)
+		error = region_populate(shm_listener_row(shm, seat, 0), n_listeners * sizeof(struct listener_row));
+	if (!error)
+		error = region_populate(shm_server_row(shm, seat, 0), n_servers * sizeof(struct server_row));
+	return error;
 }
 
 /* How well a free seat suits: best one whose counters were this slot's before, then one that nobody had. */
@@ -91,6 +147,12 @@ int segment_find_seat(const struct shm *shm, uint32_t slot, uint32_t *out)
 
 int segment_clear_seat(struct shm *shm, uint32_t seat)
 {
+	/* Its connections broke with it. What the ledger held is counted once: reclaiming clears it. */
+	for (uint32_t i = 0; i < sums_n_listeners(shm); i++) {
+		uint32_t broken = atomic_load(shm_ledger(shm, seat, limit_listener(i)));
+		if (broken)
+			counter_add(&shm_listener_row(shm, seat, i)->closes[REASON_WORKER_DIED], broken);
+	}
 	int error = limit_reclaim(shm, seat);
 	if (error)
 		return error;

@@ -7,8 +7,13 @@
 #include "shm/limit.h"
 
 /* Map path with room for at least dims. A segment left by a master that died is taken over when its layout is ours and it is large
- * enough: counters go on, seats of processes that are gone are cleared. Else a new one is made. 0 or a negative errno. */
+ * enough: counters go on, seats of processes that are gone are cleared. Else a new one is made. 0, -EBUSY when its master lives (someone
+ * removed the pid file), -ENOSPC when the file system is full, or another negative errno. */
 must_check int segment_open(struct shm *shm, const char *path, const struct shm_dims *dims, gid_t gid);
+
+/* Room on the file system for the rows of so many more listeners and servers, and for those of a seat. 0, or -ENOSPC. */
+must_check int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t servers);
+must_check int segment_make_room_for_seat(const struct shm *shm, uint32_t seat);
 
 /* A free seat for a new worker of a slot, or -ENOSPC. A slot gets a seat that it had before, so that its own counters go on. */
 must_check int segment_find_seat(const struct shm *shm, uint32_t slot, uint32_t *out);

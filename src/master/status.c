@@ -96,7 +96,7 @@ void status_log_start(const struct master *master)
 	log_info("max_connections %u; descriptor limit %llu a worker, enough for about %llu connections each", config->max_connections,
 	        (unsigned long long)master->descriptors, (unsigned long long)per_worker);
 	if (per_worker * generation->n_workers < config->max_connections)
-		log_warn("the descriptor limit allows about %llu connections, fewer than max_connections = %u; raise LimitNOFILE= or "
+		log_info("the descriptor limit allows about %llu connections, fewer than max_connections = %u; raise LimitNOFILE= or "
 		         "`ulimit -n`, or run more workers",
 		        (unsigned long long)(per_worker * generation->n_workers), config->max_connections);
 }

@@ -311,8 +311,10 @@ static void fork_generation(struct transition *transition)
 	uint32_t number = master->last_generation + 1;
 	int error = places_claim(&transition->places, &master->shm, transition->config);
 	if (error) {
-		log_error("cannot place the listeners and servers in shared memory: %s",
-		        error == -ENOSPC ? "too many; restart Aegis" : strerror(-error));
+		log_error("cannot place the listeners and servers in %s: %s", master->stats_path,
+		        error == -ENOSPC   ? "too many; restart Aegis"
+		        : error == -EDQUOT ? "its file system is full"
+		                           : strerror(-error));
 		fail(transition, EXIT_START, "no room in shared memory");
 		return;
 	}

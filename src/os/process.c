@@ -197,3 +197,18 @@ int process_make_directory(const char *path, int private)
 	}
 	return private ? make_private(parent) : make_one(parent, 0755);
 }
+
+bool process_is_aegis(pid_t pid)
+{
+	char path[64], line[64] = "";
+	if (pid <= 0 || pid == getpid())
+		return false;
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t length = read(fd, line, sizeof line - 1);
+	close(fd);
+	const char *state = length > 0 ? strstr(line, " (aegis) ") : NULL;
+	return state && state[9] != 'Z' && state[9] != 'X'; /* dead, and only not waited for yet */
+}

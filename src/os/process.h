@@ -2,6 +2,7 @@
 #ifndef AEGIS_OS_PROCESS_H
 #define AEGIS_OS_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -10,6 +11,9 @@
 /* The start time of a process in clock ticks since boot (field 22 of /proc/PID/stat): with the pid it names a process for
  * good. 0 when there is no such process. */
 uint64_t process_start_ticks(pid_t pid);
+
+/* Is there a process of that number, not our own, that calls itself aegis? */
+bool process_is_aegis(pid_t pid);
 
 /* Lock a pid file and write our pid into it: one master per runtime directory. The descriptor (keep it open; the lock goes with it), or
  * -EEXIST with *running the pid of who holds it, or another negative errno. Never follows a symbolic link. */

@@ -88,6 +88,16 @@ int region_reserve(uint64_t size_bytes, void **out)
 	return 0;
 }
 
+int region_populate(void *start, uint64_t size_bytes)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t from = (uintptr_t)start / page * page;
+	uint64_t length = (uintptr_t)start + size_bytes - from;
+	if (size_bytes == 0 || madvise((void *)from, length, MADV_POPULATE_WRITE) == 0)
+		return 0;
+	return errno == EFAULT || errno == ENOMEM || errno == EHWPOISON ? -ENOSPC : 0;
+}
+
 void region_close(void *base, uint64_t size_bytes)
 {
 	if (base)

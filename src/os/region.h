@@ -18,6 +18,10 @@ must_check int region_open(const char *path, int writable, void **out, uint64_t 
 /* Private zeroed memory that is only reserved: pages cost something when first touched. 0 and *out, or a negative errno. */
 must_check int region_reserve(uint64_t size_bytes, void **out);
 
+/* Make sure that these bytes of a shared file have room on its file system, where touching them would otherwise be a SIGBUS. 0, or
+ * -ENOSPC. Kernels before 5.14 cannot tell: 0. */
+must_check int region_populate(void *start, uint64_t size_bytes);
+
 void region_close(void *base, uint64_t size_bytes);
 
 #endif

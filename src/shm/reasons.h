@@ -31,6 +31,7 @@ enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR 
 	X(NO_PORTS, "no_ports", ERROR, "out of local ports towards the server")                                       \
 	X(DRAIN_PACED, "drain_paced", OPERATOR, "idle connection closed while draining (drain.pace)")                 \
 	X(DRAIN_TIMEOUT, "drain_timeout", OPERATOR, "still open when drain.timeout was over")                         \
+	X(WORKER_DIED, "worker_died", ERROR, "its worker died")                                                       \
 	X(INTERNAL, "internal", ERROR, "an error that Aegis did not expect; please report it")
 
 enum reason {

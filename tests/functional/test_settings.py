@@ -225,6 +225,31 @@ class Start(Case):
             echo(sock)
         self.assertEqual(proxy.stat()["pid"], proxy.pid)
 
+    def test_second_instance_after_the_pid_file_was_removed(self):
+        """A tidy operator removes the pid file: the one that runs keeps its shared memory to itself all the same."""
+        proxy, address = self.proxy(Echo(self).address)
+        os.unlink(os.path.join(proxy.directory, "aegis.pid"))
+        done = run(AEGIS, "-c", proxy.config, "-r", proxy.directory)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("aegis.pid was removed", done.stderr)
+        with dial(address) as sock:
+            echo(sock)
+        proxy.stop(gauges=False)  # aegis-stat finds an instance by its pid file
+
+    def test_full_runtime_directory(self):
+        """No room for the shared memory: one clear line and exit 2, and never a SIGBUS once traffic comes."""
+        if not ROOT:
+            raise unittest.SkipTest("only root mounts a small file system")
+        directory = os.path.join(self.directory, "small")
+        os.mkdir(directory)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", directory], capture_output=True)
+        if mounted.returncode != 0:
+            raise unittest.SkipTest("no tmpfs can be mounted here")
+        self.addCleanup(subprocess.run, ["umount", directory], check=True)
+        done = run(AEGIS, "-r", os.path.join(directory, "run"), "127.0.0.1:0", "127.0.0.1:1")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("full", done.stderr)
+
     def test_unknown_user_and_group(self):
         if not ROOT:
             raise unittest.SkipTest("only root changes the user")
