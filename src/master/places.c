@@ -39,6 +39,10 @@ int places_claim(struct places *out, struct shm *shm, const struct config *confi
 		error = shm_claim_listener(shm, config->listeners[i].name, &places.listeners[i]);
 	if (!error)
 		error = claim_servers(&places, shm, config);
+	/* Sums and reclaims look at the new rows in the seats of workers that run already, too. */
+	for (uint32_t seat = 0; !error && seat < shm->dims.seats; seat++)
+		if (shm_seat_ever_used(shm, seat) && segment_make_room_for_seat(shm, seat))
+			error = -EDQUOT;
 	if (error)
 		places_free(&places);
 	else
