@@ -1,0 +1,478 @@
+#include "os/ring.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "os/region.h"
+#include "os/ring_refusal.h"
+#include "os/ring_trial.h"
+
+/* Newer than the headers of liburing 2.3; the numbers are the kernel's for good. */
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#endif
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#endif
+
+enum {
+	PORT_BITS = RING_PORT_ALIGN - 1, /* the low bits of user_data: the operation; above them the port */
+	BUFFER_GROUP = 0,
+	CALLS_MOST = 4096,   /* in one turn */
+	POSTED_LEAST = 128,  /* buffers */
+	POSTED_PERIOD = 1024 /* turns after which fewer are posted, when fewer were used */
+};
+static_assert((int)RING_OPS <= (int)RING_PORT_ALIGN, "an operation fits below a port's address");
+
+struct ring {
+	struct io_uring io;
+	unsigned enter_flags;
+	/* The submission queue. Its tail is told to the kernel when handing over. */
+	unsigned *sq_head, *sq_tail, *sq_flags;
+	struct io_uring_sqe *sqes;
+	unsigned sq_entries, sq_mask, tail;
+	/* The completion queue. */
+	unsigned *cq_head, *cq_tail;
+	struct io_uring_cqe *cqes;
+	unsigned cq_mask;
+	/* Buffers are with the kernel (posted), with ports, or idle. The idle ones are a stack, and few are posted, so that it is the warm
+	 * ones that are used again: the kernel takes posted ones in the order in which they were posted. */
+	char *buffers;
+	struct io_uring_buf_ring *post;
+	uint16_t *idle;
+	uint64_t region_bytes;
+	unsigned buffer_count, buffer_bytes, idle_count, posted;
+	unsigned window;                  /* how many to have posted when going to sleep */
+	unsigned used, used_most, period; /* buffers used in this turn; most in a turn of this period; turns of it */
+	uint16_t post_tail;
+	struct ring_sums sums;
+};
+
+/* --- queueing ----------------------------------------------------------------------------------------------------------------- */
+
+/* One system call. What it returns counts the operations that were handed over. */
+static int enter(struct ring *ring, unsigned least, unsigned flags, struct io_uring_getevents_arg *arg)
+{
+	io_uring_smp_store_release(ring->sq_tail, ring->tail);
+	unsigned count = ring->tail - io_uring_smp_load_acquire(ring->sq_head);
+	int result = io_uring_enter2(
+	        (unsigned)ring->io.enter_ring_fd, count, least, flags | ring->enter_flags, (void *)arg, arg ? sizeof *arg : 0);
+	ring->sums.enters++;
+	if (result > 0)
+		ring->sums.submitted += (unsigned)result;
+	return result;
+}
+
+static bool is_full(const struct ring *ring)
+{
+	return ring->tail - io_uring_smp_load_acquire(ring->sq_head) >= ring->sq_entries;
+}
+
+/* Only when the kernel has no memory at all for operations can this take longer than a system call. */
+static void make_room(struct ring *ring)
+{
+	while (is_full(ring)) {
+		int result = enter(ring, 0, 0, NULL);
+		ensure(result >= 0 || result == -EAGAIN || result == -EBUSY || result == -EINTR || result == -ENOMEM);
+		if (is_full(ring))
+			poll(NULL, 0, 1);
+	}
+}
+
+static struct io_uring_sqe *queue(struct ring *ring, uint8_t opcode, int fd)
+{
+	if (unlikely(is_full(ring)))
+		make_room(ring);
+	struct io_uring_sqe *sqe = &ring->sqes[ring->tail++ & ring->sq_mask];
+	memset(sqe, 0, sizeof *sqe);
+	sqe->opcode = opcode;
+	sqe->fd = fd;
+	return sqe;
+}
+
+static uint64_t key_of(const struct ring_port *port, enum ring_op op)
+{
+	uintptr_t address = (uintptr_t)port;
+	ensure(port && (address & PORT_BITS) == 0);
+	return address | op;
+}
+
+static struct io_uring_sqe *queue_for(struct ring *ring, struct ring_port *port, enum ring_op op, uint8_t opcode, int fd)
+{
+	struct io_uring_sqe *sqe = queue(ring, opcode, fd);
+	sqe->user_data = key_of(port, op);
+	return sqe;
+}
+
+void ring_recv(struct ring *ring, struct ring_port *port, int fd, bool poll_first)
+{
+	struct io_uring_sqe *sqe = queue_for(ring, port, RING_RECV, IORING_OP_RECV, fd);
+	sqe->ioprio = (uint16_t)(IORING_RECV_MULTISHOT | (poll_first ? IORING_RECVSEND_POLL_FIRST : 0));
+	sqe->flags = IOSQE_BUFFER_SELECT;
+	sqe->buf_group = BUFFER_GROUP;
+}
+
+void ring_send(struct ring *ring, struct ring_port *port, int fd, const void *bytes, size_t count)
+{
+	struct io_uring_sqe *sqe = queue_for(ring, port, RING_SEND, IORING_OP_SEND, fd);
+	sqe->addr = (uintptr_t)bytes;
+	sqe->len = count > INT32_MAX ? INT32_MAX : (uint32_t)count;
+	sqe->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+}
+
+void ring_connect(struct ring *ring, struct ring_port *port, int fd, const struct sockaddr *addr, socklen_t length)
+{
+	struct io_uring_sqe *sqe = queue_for(ring, port, RING_CONNECT, IORING_OP_CONNECT, fd);
+	sqe->addr = (uintptr_t)addr;
+	sqe->off = length;
+}
+
+void ring_accept(struct ring *ring, struct ring_port *port, int fd)
+{
+	struct io_uring_sqe *sqe = queue_for(ring, port, RING_ACCEPT, IORING_OP_ACCEPT, fd);
+	sqe->ioprio = IORING_ACCEPT_MULTISHOT;
+	sqe->accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+}
+
+void ring_poll(struct ring *ring, struct ring_port *port, int fd, unsigned poll_mask, bool multishot)
+{
+	struct io_uring_sqe *sqe = queue_for(ring, port, RING_POLL, IORING_OP_POLL_ADD, fd);
+	sqe->poll32_events = __io_uring_prep_poll_mask(poll_mask);
+	sqe->len = multishot ? IORING_POLL_ADD_MULTI : 0;
+}
+
+/* Nobody hears of these: on success the kernel says nothing, and what it says otherwise has no port. */
+void ring_close(struct ring *ring, int fd)
+{
+	queue(ring, IORING_OP_CLOSE, fd)->flags = IOSQE_CQE_SKIP_SUCCESS;
+}
+
+void ring_cancel(struct ring *ring, struct ring_port *port, enum ring_op op)
+{
+	struct io_uring_sqe *sqe = queue(ring, IORING_OP_ASYNC_CANCEL, -1);
+	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+	sqe->addr = key_of(port, op);
+}
+
+void ring_shutdown(struct ring *ring, int fd, int how)
+{
+	(void)ring;
+	(void)shutdown(fd, how); /* ENOTCONN: the peer was faster, and its end shows when receiving */
+}
+
+/* --- buffers ------------------------------------------------------------------------------------------------------------------ */
+
+char *ring_buffer(const struct ring *ring, unsigned buffer_id)
+{
+	ensure(buffer_id < ring->buffer_count);
+	return ring->buffers + (size_t)buffer_id * ring->buffer_bytes;
+}
+
+void ring_buffer_give_back(struct ring *ring, unsigned buffer_id)
+{
+	ensure(buffer_id < ring->buffer_count && ring->idle_count + ring->posted < ring->buffer_count);
+	ring->idle[ring->idle_count++] = (uint16_t)buffer_id;
+}
+
+unsigned ring_buffers_free(const struct ring *ring)
+{
+	return ring->idle_count + ring->posted;
+}
+
+static void post_buffers(struct ring *ring)
+{
+	if (likely(ring->posted >= ring->window) || ring->idle_count == 0)
+		return;
+	while (ring->posted < ring->window && ring->idle_count > 0) {
+		uint16_t id = ring->idle[--ring->idle_count];
+		struct io_uring_buf *entry = &ring->post->bufs[ring->post_tail++ & (ring->buffer_count - 1)];
+		entry->addr = (uintptr_t)ring_buffer(ring, id);
+		entry->len = ring->buffer_bytes;
+		entry->bid = id;
+		ring->posted++;
+	}
+	io_uring_smp_store_release(&ring->post->tail, ring->post_tail);
+}
+
+/* Have twice as many posted as the busiest turn used lately. */
+static void follow_use(struct ring *ring)
+{
+	if (ring->used > ring->used_most)
+		ring->used_most = ring->used;
+	ring->used = 0;
+	if (ring->used_most * 2 > ring->window)
+		ring->window = ring->used_most * 2;
+	if (++ring->period >= POSTED_PERIOD) {
+		if (ring->used_most * 4 < ring->window)
+			ring->window /= 2;
+		ring->used_most = ring->period = 0;
+	}
+	if (ring->window < POSTED_LEAST)
+		ring->window = POSTED_LEAST;
+	if (ring->window > ring->buffer_count)
+		ring->window = ring->buffer_count;
+}
+
+/* --- the turn ----------------------------------------------------------------------------------------------------------------- */
+
+static void complete(struct ring *ring, const struct io_uring_cqe *cqe)
+{
+	struct ring_port *port = (struct ring_port *)(uintptr_t)(cqe->user_data & ~(uint64_t)PORT_BITS);
+	unsigned op = (unsigned)cqe->user_data & PORT_BITS;
+	unsigned flags = cqe->flags & IORING_CQE_F_MORE ? RING_MORE : 0;
+	unsigned buffer_id = 0;
+	if (cqe->flags & IORING_CQE_F_BUFFER) {
+		flags |= RING_BUFFER;
+		buffer_id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+		ring->posted--;
+		ring->used++;
+	}
+	if (unlikely(cqe->res == -ENOBUFS) && op == RING_RECV) {
+		ring->sums.no_buffers++;
+		ring->used++; /* it would have used one */
+	}
+	port->fn(port, op, cqe->res, flags, buffer_id);
+}
+
+/* Call for what is there now. What comes meanwhile is for the next turn: it may have been queued by these calls. */
+static int complete_all(struct ring *ring)
+{
+	unsigned head = *ring->cq_head;
+	unsigned tail = io_uring_smp_load_acquire(ring->cq_tail);
+	if (tail - head > CALLS_MOST)
+		tail = head + CALLS_MOST;
+	int count = 0;
+	while (head != tail) {
+		struct io_uring_cqe cqe = { .user_data = 0 };
+		memcpy(&cqe, &ring->cqes[head & ring->cq_mask], sizeof cqe);
+		io_uring_smp_store_release(ring->cq_head, ++head);
+		if (!cqe.user_data)
+			continue;
+		complete(ring, &cqe);
+		count++;
+	}
+	ring->sums.completed += (unsigned)count;
+	return count;
+}
+
+/* Results that say "not now" and not "never". */
+static bool is_passing(int result)
+{
+	return result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN || result == -EBUSY || result == -ENOMEM;
+}
+
+int ring_wait(struct ring *ring, int64_t timeout_ns, void (*woke)(void *arg), void *arg)
+{
+	struct __kernel_timespec timeout = { .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000 };
+	struct io_uring_getevents_arg how = { .sigmask_sz = _NSIG / 8, .ts = timeout_ns > 0 ? (uintptr_t)&timeout : 0 };
+	post_buffers(ring);
+	int result = enter(ring, timeout_ns == 0 ? 0 : 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &how);
+	if (woke)
+		woke(arg);
+	if (unlikely(!is_passing(result)))
+		return result;
+	if (unlikely(io_uring_smp_load_acquire(ring->sq_flags) & IORING_SQ_CQ_OVERFLOW))
+		ring->sums.overflows++;
+	int count = complete_all(ring);
+	follow_use(ring);
+	return count;
+}
+
+bool ring_holds(const struct ring *ring, const struct ring_port *port, enum ring_op op)
+{
+	unsigned tail = io_uring_smp_load_acquire(ring->cq_tail);
+	if (unlikely(io_uring_smp_load_acquire(ring->sq_flags) & IORING_SQ_CQ_OVERFLOW))
+		return true; /* there is more than can be seen */
+	for (unsigned head = *ring->cq_head; head != tail; head++)
+		if (ring->cqes[head & ring->cq_mask].user_data == key_of(port, op))
+			return true;
+	return false;
+}
+
+const struct ring_sums *ring_sums(const struct ring *ring)
+{
+	return &ring->sums;
+}
+
+/* --- making one --------------------------------------------------------------------------------------------------------------- */
+
+static const uint8_t opcodes[] = { IORING_OP_RECV, IORING_OP_SEND, IORING_OP_CONNECT, IORING_OP_ACCEPT, IORING_OP_POLL_ADD, IORING_OP_CLOSE,
+	IORING_OP_ASYNC_CANCEL };
+
+static const unsigned features = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL | IORING_FEAT_POLL_32BITS |
+                                 IORING_FEAT_EXT_ARG | IORING_FEAT_CQE_SKIP;
+
+static int check_kernel(struct ring *ring, const struct io_uring_params *params)
+{
+	if ((params->features & features) != features)
+		return -EINVAL;
+	struct io_uring_probe *probe = io_uring_get_probe_ring(&ring->io);
+	int error = probe ? 0 : -ENOMEM;
+	for (size_t i = 0; probe && i < ARRAY_LEN(opcodes); i++)
+		if (!io_uring_opcode_supported(probe, opcodes[i]))
+			error = -EINVAL;
+	io_uring_free_probe(probe);
+	return error;
+}
+
+static void map_queues(struct ring *ring, const struct io_uring_params *params)
+{
+	const struct io_uring_sq *sq = &ring->io.sq;
+	const struct io_uring_cq *cq = &ring->io.cq;
+	ring->sq_head = sq->khead;
+	ring->sq_tail = sq->ktail;
+	ring->sq_flags = sq->kflags;
+	ring->sqes = sq->sqes;
+	ring->sq_entries = params->sq_entries;
+	ring->sq_mask = params->sq_entries - 1;
+	ring->tail = *sq->ktail;
+	ring->cq_head = cq->khead;
+	ring->cq_tail = cq->ktail;
+	ring->cqes = cq->cqes;
+	ring->cq_mask = params->cq_entries - 1;
+	/* Operations are handed over in their order in the queue. A newer liburing has the kernel leave the detour out. */
+	for (unsigned i = 0; sq->array && i < ring->sq_entries; i++)
+		sq->array[i] = i;
+}
+
+static uint64_t page_up(uint64_t bytes)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	return (bytes + page - 1) / page * page;
+}
+
+/* The buffers, and behind them the queue in which they are posted. */
+static int make_buffers(struct ring *ring, const struct ring_shape *shape)
+{
+	uint64_t bytes = page_up((uint64_t)shape->buffers * shape->buffer_bytes);
+	uint64_t region_bytes = bytes + page_up(shape->buffers * sizeof(struct io_uring_buf));
+	void *region;
+	int error = region_reserve(region_bytes, &region);
+	if (error)
+		return error;
+	ring->buffers = region;
+	ring->region_bytes = region_bytes;
+	ring->post = (void *)(ring->buffers + bytes);
+	ring->buffer_count = shape->buffers;
+	ring->buffer_bytes = shape->buffer_bytes;
+	ring->idle = calloc(shape->buffers, sizeof *ring->idle);
+	if (!ring->idle)
+		return -ENOMEM;
+	for (unsigned id = shape->buffers; id-- > 0;)
+		ring->idle[ring->idle_count++] = (uint16_t)id;
+	ring->window = POSTED_LEAST < shape->buffers ? POSTED_LEAST : shape->buffers;
+	struct io_uring_buf_reg queue_of_buffers = {
+		.ring_addr = (uintptr_t)ring->post, .ring_entries = shape->buffers, .bgid = BUFFER_GROUP
+	};
+	return io_uring_register_buf_ring(&ring->io, &queue_of_buffers, 0);
+}
+
+/* From now on only what is used here can be asked of this ring. A kernel that cannot do it does without. */
+static void restrict_ring(struct ring *ring)
+{
+	struct io_uring_restriction allow[ARRAY_LEN(opcodes) + 2];
+	memset(allow, 0, sizeof allow);
+	for (size_t i = 0; i < ARRAY_LEN(opcodes); i++) {
+		allow[i].opcode = IORING_RESTRICTION_SQE_OP;
+		allow[i].sqe_op = opcodes[i];
+	}
+	allow[ARRAY_LEN(opcodes)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	allow[ARRAY_LEN(opcodes)].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+	allow[ARRAY_LEN(opcodes) + 1].opcode = IORING_RESTRICTION_REGISTER_OP;
+	allow[ARRAY_LEN(opcodes) + 1].register_op = IORING_UNREGISTER_RING_FDS; /* by io_uring_queue_exit() */
+	(void)io_uring_register((unsigned)ring->io.ring_fd, IORING_REGISTER_RESTRICTIONS, allow, ARRAY_LEN(allow));
+}
+
+/* Everything up to the first operation. The ring is disabled until the end, as that is when restrictions can be made. */
+static int set_up(struct ring *ring, const struct ring_shape *shape)
+{
+	struct io_uring_params params = { .cq_entries = shape->completions,
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP |
+		         IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED };
+	int error = io_uring_queue_init_params(shape->entries, &ring->io, &params);
+	if (error < 0) {
+		ring->io.ring_fd = -1;
+		return error;
+	}
+	map_queues(ring, &params);
+	error = check_kernel(ring, &params);
+	if (error == 0)
+		error = make_buffers(ring, shape);
+	if (error < 0)
+		return error;
+	if (params.features & IORING_FEAT_NO_IOWAIT) /* else the time asleep looks like waiting for a disk */
+		ring->enter_flags |= IORING_ENTER_NO_IOWAIT;
+	if (io_uring_register_ring_fd(&ring->io) == 1)
+		ring->enter_flags |= IORING_ENTER_REGISTERED_RING;
+	restrict_ring(ring);
+	return io_uring_register(
+	        (unsigned)ring->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0); /* liburing 2.3 does not export its function */
+}
+
+struct ring *ring_new(const struct ring_shape *shape, char *why, size_t why_size)
+{
+	unsigned buffers = shape->buffers;
+	ensure(buffers > 0 && buffers <= 32768 && (buffers & (buffers - 1)) == 0 && shape->buffer_bytes > 0);
+	struct ring *ring = calloc(1, sizeof *ring);
+	if (!ring) {
+		ring_refusal_here(ENOMEM, why, why_size);
+		return NULL;
+	}
+	ring->io.ring_fd = -1;
+	int error = set_up(ring, shape);
+	if (error < 0)
+		ring_refusal_here(-error, why, why_size);
+	if (error < 0 || !ring_trial(ring, why, why_size)) {
+		ring_free(ring);
+		return NULL;
+	}
+	memset(&ring->sums, 0, sizeof ring->sums);
+	return ring;
+}
+
+/* A closed ring is taken apart by the kernel in its own time, and until then all that is under way keeps its socket. */
+static void cancel_all(struct ring *ring)
+{
+	struct io_uring_sqe *sqe = queue(ring, IORING_OP_ASYNC_CANCEL, -1);
+	sqe->cancel_flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+	struct io_uring_getevents_arg how = { .sigmask_sz = _NSIG / 8 };
+	(void)enter(ring, 0, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &how);
+	unsigned tail = io_uring_smp_load_acquire(ring->cq_tail);
+	for (unsigned head = *ring->cq_head; head != tail; head++) {
+		const struct io_uring_cqe *cqe = &ring->cqes[head & ring->cq_mask];
+		if ((cqe->user_data & PORT_BITS) == RING_ACCEPT && cqe->res >= 0)
+			close(cqe->res);
+	}
+}
+
+void ring_free(struct ring *ring)
+{
+	if (!ring)
+		return;
+	if (ring->io.ring_fd >= 0) {
+		if (ring->cqes)
+			cancel_all(ring);
+		io_uring_queue_exit(&ring->io);
+	}
+	region_close(ring->buffers, ring->region_bytes);
+	free(ring->idle);
+	free(ring);
+}
+
+bool ring_probe(char *why, size_t why_size)
+{
+	static const struct ring_shape small = { .entries = 8, .completions = 32, .buffers = 8, .buffer_bytes = 512 };
+	struct ring *ring = ring_new(&small, why, why_size);
+	ring_free(ring);
+	return ring != NULL;
+}
