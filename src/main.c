@@ -11,6 +11,7 @@
 #include "master/master.h"
 #include "os/cpu.h"
 #include "os/notify.h"
+#include "os/ring.h"
 #include "os/runtime_dir.h"
 #include "os/title.h"
 
@@ -115,7 +116,10 @@ static int version(void)
 	struct cpu_set cpus;
 	cpu_usable("", &cpus);
 	printf("aegis %s\n\n", PACKAGE_VERSION);
-	printf("%-12s yes (the only engine of this version)\n", "epoll");
+	char why[160];
+	bool ring = ring_probe(why, sizeof why);
+	printf("%-12s yes\n", "epoll");
+	printf("%-12s %s%s\n", "io_uring", ring ? "yes" : "no: ", ring ? "" : why);
 	printf("%-12s %d usable CPU%s", "workers", cpu_worker_count(&cpus), cpu_worker_count(&cpus) == 1 ? "" : "s");
 	printf(" (%d in the affinity mask", cpus.n);
 	if (cpus.quota > 0)

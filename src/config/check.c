@@ -95,10 +95,32 @@ static void check_servers(const struct check *check, const struct upstream_confi
 		complain(check, list, prefix, "servers", "all have weight 0, so none would get a connection; give one at least a weight");
 }
 
+/* Where the pool of an upstream keeps connections, it must be able to tell when it may. Adds up how many servers share theirs. */
+static void check_pool(
+        const struct check *check, const struct upstream_config *upstream, const struct node *node, const char *prefix, size_t *shared)
+{
+	const struct node *pool = node_find(node, "pool");
+	char own[128];
+
+	if (pool == NULL)
+		return;
+	snprintf(own, sizeof own, "%s.pool", prefix);
+	if (upstream->pool.keep > 0 && upstream->pool.framing == POOL_FRAMING_NONE)
+		complain(check, pool, own, "keep",
+		        "needs a framing that tells when a connection is free for another client: write framing = \"http1\", \"redis\" or "
+		        "\"line\", or keep = 0");
+	if (upstream->pool.share && upstream->pool.keep == 0)
+		complain(check, pool, own, "share",
+		        "shares the connections that keep allows, and keep is 0; write how many, or leave share out");
+	if (upstream->pool.share && *shared <= CONFIG_MAX_SHARED && (*shared += upstream->n_servers) > CONFIG_MAX_SHARED)
+		complain(check, pool, own, "share", "more than %d servers share their connections; leave share out where it matters least",
+		        CONFIG_MAX_SHARED);
+}
+
 static void check_upstreams(const struct check *check, struct names *names)
 {
 	const struct config *config = check->config;
-	size_t servers = 0;
+	size_t servers = 0, shared = 0;
 
 	for (size_t i = 0; i < config->n_upstreams; i++) {
 		const struct upstream_config *upstream = &config->upstreams[i];
@@ -109,6 +131,7 @@ static void check_upstreams(const struct check *check, struct names *names)
 			check_unique(check, names, upstream->name, i, check->upstreams, "upstreams", prefix);
 		if (upstream->n_servers > 0)
 			check_servers(check, upstream, node_find(node, "servers"), prefix);
+		check_pool(check, upstream, node, prefix, &shared);
 		servers += upstream->n_servers;
 	}
 	ensure(servers <= CONFIG_MAX_SERVERS);

@@ -14,13 +14,15 @@
 #include "base/addr.h"
 #include "base/log.h"
 
-enum engine_kind { ENGINE_AUTO, ENGINE_EPOLL };
+enum engine_kind { ENGINE_AUTO, ENGINE_EPOLL, ENGINE_IO_URING };
 enum protocol { PROTOCOL_TCP };
 enum on_full { ON_FULL_REJECT, ON_FULL_WAIT };
 enum balance_kind { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS };
+enum pool_framing { POOL_FRAMING_NONE, POOL_FRAMING_HTTP1, POOL_FRAMING_REDIS, POOL_FRAMING_LINE };
 enum start_test { START_TEST_OFF, START_TEST_WARN, START_TEST_FAIL };
 
 enum { CONFIG_NAME_SIZE = 64, CONFIG_MAX_LISTENERS = 256, CONFIG_MAX_SERVERS = 16384, CONFIG_MAX_WORKERS = 256, CONFIG_MAX_RETRIES = 7 };
+enum { CONFIG_MAX_SHARED = 256, CONFIG_MAX_HOT = 65535 };
 enum { SERVER_MAX_ADDRESSES = 8 }; /* of one host name */
 
 struct tcp_config {
@@ -77,6 +79,13 @@ struct upstream_config {
 	} timeout;
 	uint32_t retries; /* further attempts after a failed connect, 0..CONFIG_MAX_RETRIES */
 	enum start_test start_test;
+	struct {
+		uint32_t warm; /* per server and worker: established and never used */
+		uint32_t keep; /* the same: used, and idle now; with share per server */
+		enum pool_framing framing;
+		uint64_t max_idle_ns;
+		bool share;
+	} pool;
 	struct tcp_config tcp; /* of the connections to the servers; fast_open and defer_accept unused */
 };
 

@@ -52,6 +52,10 @@ const struct object_row object_rows[N_OBJECTS] = {
 	        .max = CONFIG_MAX_SERVERS,
 	        .help = "The servers of the upstream. At least one that is not a backup." },
 	[OBJECT_UPSTREAM_TIMEOUT] = { .parent = OBJECT_UPSTREAM, .key = "timeout", .help = "How long a server may take." },
+	[OBJECT_UPSTREAM_POOL] = { .parent = OBJECT_UPSTREAM,
+	        .key = "pool",
+	        .help = "Connections to the servers that are established before a client needs them. They count as connections of the "
+	                "server." },
 	[OBJECT_UPSTREAM_TCP] = { .parent = OBJECT_UPSTREAM,
 	        .key = "tcp",
 	        .help = "Socket options of the connections to the servers; see tcp(7)." },
@@ -77,7 +81,7 @@ enum { NAME_LENGTH = CONFIG_NAME_SIZE - 1, USER_LENGTH = 32, PATH_LENGTH = 4000,
 #define STRING(kind, owner, field, longest) .type = OPTION_##kind, .offset = FIELD(owner, field, const char *), .max = (longest)
 #define ADDRESS(kind, owner) STRING(kind, owner, address, ADDRESS_LENGTH), .endpoint_offset = FIELD(owner, endpoint, struct endpoint)
 
-static const char *const engines[] = { [ENGINE_AUTO] = "auto", [ENGINE_EPOLL] = "epoll" };
+static const char *const engines[] = { [ENGINE_AUTO] = "auto", [ENGINE_EPOLL] = "epoll", [ENGINE_IO_URING] = "io_uring" };
 static const char *const levels[] = {
 	[LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warn", [LOG_LEVEL_INFO] = "info", [LOG_LEVEL_DEBUG] = "debug"
 };
@@ -86,13 +90,17 @@ static const char *const protocols[] = { [PROTOCOL_TCP] = "tcp" };
 static const char *const on_fulls[] = { [ON_FULL_REJECT] = "reject", [ON_FULL_WAIT] = "wait" };
 static const char *const balances[] = { [BALANCE_ROUND_ROBIN] = "round_robin", [BALANCE_LEAST_CONNECTIONS] = "least_connections" };
 static const char *const start_tests[] = { [START_TEST_OFF] = "off", [START_TEST_WARN] = "warn", [START_TEST_FAIL] = "fail" };
-static_assert(ARRAY_LEN(engines) == ENGINE_EPOLL + 1, "one word per engine");
+static const char *const framings[] = {
+	[POOL_FRAMING_NONE] = "none", [POOL_FRAMING_HTTP1] = "http1", [POOL_FRAMING_REDIS] = "redis", [POOL_FRAMING_LINE] = "line"
+};
+static_assert(ARRAY_LEN(engines) == ENGINE_IO_URING + 1, "one word per engine");
 static_assert(ARRAY_LEN(levels) == LOG_LEVEL_DEBUG + 1, "one word per level");
 static_assert(ARRAY_LEN(formats) == LOG_FORMAT_JSON + 1, "one word per format");
 static_assert(ARRAY_LEN(protocols) == PROTOCOL_TCP + 1, "one word per protocol");
 static_assert(ARRAY_LEN(on_fulls) == ON_FULL_WAIT + 1, "one word per on_full");
 static_assert(ARRAY_LEN(balances) == BALANCE_LEAST_CONNECTIONS + 1, "one word per balance");
 static_assert(ARRAY_LEN(start_tests) == START_TEST_FAIL + 1, "one word per start_test");
+static_assert(ARRAY_LEN(framings) == POOL_FRAMING_LINE + 1, "one word per framing");
 
 /* clang-format off */
 
@@ -129,7 +137,8 @@ const struct option option_rows[] = {
 	  .help = "Tie each worker to one CPU and keep its memory on the NUMA node of that CPU." },
 	{ OBJECT_TOP, "engine", ENUM(config, engine, engines),
 	  .fallback = "auto", .reload = RELOAD_WORKERS,
-	  .help = "How workers wait for and move bytes. \"auto\" takes the best that works here." },
+	  .help = "How workers wait for and move bytes. \"io_uring\" takes the least CPU with many small messages; where the kernel or its "
+		  "administrator forbids it, workers say so and go on with \"epoll\". \"auto\" takes what measured best." },
 	{ OBJECT_TOP, "user", STRING(TEXT, config, user, USER_LENGTH),
 	  .derived_default = "\"aegis\" where that user exists, else \"nobody\"", .fallback = "", .reload = RELOAD_RESTART,
 	  .help = "The user that workers run as when Aegis is started as root." },
@@ -233,6 +242,28 @@ const struct option option_rows[] = {
 	  .zero = "none", .fallback = "0s", .reload = RELOAD_WORKERS,
 	  .help = "For an answer: from what the client sent to the next byte from the server. While nobody waits for an answer it does "
 		  "not run." },
+	{ OBJECT_UPSTREAM_POOL, "warm", NUMBER(upstream_config, pool.warm, 0, CONFIG_MAX_HOT),
+	  .zero = "none", .fallback = "0", .reload = RELOAD_WORKERS,
+	  .help = "So many connections that nobody has used yet are kept ready, for each server and worker. A client gets one that is "
+		  "established already, and with it what the server said meanwhile. Its place is filled again at once." },
+	{ OBJECT_UPSTREAM_POOL, "keep", NUMBER(upstream_config, pool.keep, 0, CONFIG_MAX_HOT),
+	  .zero = "each client has a connection of its own", .fallback = "0", .reload = RELOAD_WORKERS,
+	  .help = "When a client leaves, up to so many idle connections are kept for other clients, for each server and worker, with "
+		  "share for each server. Needs a framing that can prove that nothing of the former client is left." },
+	{ OBJECT_UPSTREAM_POOL, "framing", ENUM(upstream_config, pool.framing, framings),
+	  .fallback = "none", .reload = RELOAD_WORKERS,
+	  .help = "What clients and servers speak: \"http1\" (HTTP/1.1), \"redis\" (RESP2 and RESP3), \"line\" (each line is answered by "
+		  "one line), \"none\" (unknown). Aegis follows the messages and changes none. A connection is kept only when every request was "
+		  "answered in full and no state is left in the server: an upgrade, a login, a transaction, a subscription and whatever is "
+		  "not understood exactly keep it for its client. Not for servers that know who a connection belongs to by other means." },
+	{ OBJECT_UPSTREAM_POOL, "max_idle", DURATION(upstream_config, pool.max_idle_ns, NS_PER_MS, TIMEOUT_MAX),
+	  .zero = "no limit", .fallback = "30s", .reload = RELOAD_WORKERS,
+	  .help = "An idle connection that is older is closed, looked for once a second; one that was kept warm is replaced. Best less than "
+		  "what the server allows." },
+	{ OBJECT_UPSTREAM_POOL, "share", BOOL(upstream_config, pool.share),
+	  .fallback = "false", .reload = RELOAD_WORKERS,
+	  .help = "Lend idle connections between workers, so that keep is for all of them together: for servers that allow few connections. "
+		  "Passing one on costs a few system calls." },
 	TCP_ROWS(OBJECT_UPSTREAM_TCP, upstream_config),
 	{ OBJECT_SERVER, "name", STRING(NAME, server_config, name, ADDR_TEXT_SIZE - 1),
 	  .derived_default = "the address", .reload = RELOAD_WORKERS,

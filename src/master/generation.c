@@ -70,11 +70,18 @@ void generation_free(struct generation *generation)
 		close_channel(&generation->workers[i]);
 	}
 	loop_timer_stop(generation->master->loop, &generation->deadline);
-	places_free(&generation->places);
+	places_free(&generation->places, &generation->master->shm, &generation->master->boxes);
 	config_free(generation->config);
 	free(generation->listeners);
 	free(generation->workers);
 	free(generation);
+}
+
+const char *generation_engine(const struct generation *generation)
+{
+	static const char *const names[N_SEAT_ENGINES] = { [SEAT_ENGINE_EPOLL] = "epoll", [SEAT_ENGINE_IO_URING] = "io_uring" };
+	uint32_t engine = atomic_load(&generation->master->shm.seats[generation->workers[0].seat].engine);
+	return names[engine < N_SEAT_ENGINES ? engine : SEAT_ENGINE_EPOLL];
 }
 
 /* --- forking --------------------------------------------------------------------------------------------------------------- */
@@ -114,7 +121,10 @@ static _Noreturn void child_main(struct worker_process *worker, int channel)
 	struct master *master = generation->master;
 	struct worker_args args = { .config = generation->config,
 		.listeners = generation->listeners,
-		.places = { .listeners = generation->places.listeners, .servers = (const uint32_t *const *)generation->places.servers },
+		.places = { .listeners = generation->places.listeners,
+		        .servers = (const uint32_t *const *)generation->places.servers,
+		        .boxes = (const struct box *const *)generation->places.boxes,
+		        .workers = generation->n_workers },
 		.shm = &master->shm,
 		.seat = worker->seat,
 		.slot = worker->slot,

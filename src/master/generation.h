@@ -70,6 +70,9 @@ void generation_kill(struct generation *generation);
 /* Send the new log file to all. */
 void generation_send_log(struct generation *generation, int fd);
 
+/* The engine that its first worker came up with, by name. */
+const char *generation_engine(const struct generation *generation);
+
 uint32_t generation_alive(const struct generation *generation);
 /* Does it accept from the listener? */
 bool generation_uses(const struct generation *generation, const struct listener *listener);

@@ -35,6 +35,7 @@ struct master {
 	struct identity identity;
 	struct cpu_set cpus;
 	uint64_t descriptors;
+	struct boxes boxes;
 	struct listener **listeners; /* all sockets, of whatever generation */
 	size_t n_listeners;
 	uint32_t last_generation;

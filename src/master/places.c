@@ -23,7 +23,28 @@ static int claim_servers(struct places *places, struct shm *shm, const struct co
 	return 0;
 }
 
-int places_claim(struct places *out, struct shm *shm, const struct config *config)
+static int claim_boxes(struct places *places, struct boxes *boxes, const struct config *config)
+{
+	for (size_t i = 0; i < config->n_upstreams; i++) {
+		const struct upstream_config *upstream = &config->upstreams[i];
+		places->n_servers[i] = upstream->n_servers;
+		if (!upstream->pool.share)
+			continue;
+		places->boxes[i] = calloc(upstream->n_servers, sizeof(struct box));
+		if (!places->boxes[i])
+			return -ENOMEM;
+		for (size_t j = 0; j < upstream->n_servers; j++)
+			places->boxes[i][j] = (struct box){ -1, -1 };
+		for (size_t j = 0; j < upstream->n_servers; j++) {
+			int error = boxes_claim(boxes, places->servers[i][j], upstream->pool.framing, &places->boxes[i][j]);
+			if (error)
+				return error;
+		}
+	}
+	return 0;
+}
+
+int places_claim(struct places *out, struct shm *shm, struct boxes *boxes, const struct config *config)
 {
 	struct places places = { .n_upstreams = config->n_upstreams };
 	uint32_t n_servers = 0;
@@ -34,24 +55,40 @@ int places_claim(struct places *out, struct shm *shm, const struct config *confi
 		return -EDQUOT;
 	places.listeners = calloc(config->n_listeners, sizeof *places.listeners);
 	places.servers = calloc(config->n_upstreams, sizeof *places.servers);
-	int error = places.listeners && places.servers ? 0 : -ENOMEM;
+	places.boxes = calloc(config->n_upstreams, sizeof *places.boxes);
+	places.n_servers = calloc(config->n_upstreams, sizeof *places.n_servers);
+	int error = places.listeners && places.servers && places.boxes && places.n_servers ? 0 : -ENOMEM;
 	for (size_t i = 0; !error && i < config->n_listeners; i++)
 		error = shm_claim_listener(shm, config->listeners[i].name, &places.listeners[i]);
 	if (!error)
 		error = claim_servers(&places, shm, config);
+	if (!error)
+		error = claim_boxes(&places, boxes, config);
 	/* Sums and reclaims look at the new rows in the seats of workers that run already, too. */
 	for (uint32_t seat = 0; !error && seat < shm->dims.seats; seat++)
 		if (shm_seat_ever_used(shm, seat) && segment_make_room_for_seat(shm, seat))
 			error = -EDQUOT;
 	if (error)
-		places_free(&places);
+		places_free(&places, shm, boxes);
 	else
 		*out = places;
 	return error;
 }
 
-void places_free(struct places *places)
+static void drop_boxes(struct places *places, struct shm *shm, struct boxes *boxes)
 {
+	for (size_t i = 0; places->boxes && i < places->n_upstreams; i++) {
+		for (size_t j = 0; places->boxes[i] && j < places->n_servers[i]; j++)
+			boxes_drop(boxes, shm, &places->boxes[i][j]);
+		free(places->boxes[i]);
+	}
+	free(places->boxes);
+	free(places->n_servers);
+}
+
+void places_free(struct places *places, struct shm *shm, struct boxes *boxes)
+{
+	drop_boxes(places, shm, boxes);
 	for (size_t i = 0; places->servers && i < places->n_upstreams; i++)
 		free(places->servers[i]);
 	free(places->servers);

@@ -104,8 +104,8 @@ static int test_server(const struct answer *answer, const struct upstream_config
 {
 	int error = EHOSTUNREACH;
 	for (uint32_t i = 0; i < answer->n_addrs && error; i++) {
-		int fd = -1;
-		int result = dial_start(&answer->addrs[i], &upstream->tcp, &fd);
+		int fd = dial_open(&answer->addrs[i], &upstream->tcp);
+		int result = fd < 0 ? fd : dial_connect(fd, &answer->addrs[i]);
 		if (result == -EINPROGRESS) {
 			struct pollfd wait = { .fd = fd, .events = POLLOUT };
 			uint64_t limit_ms = upstream->timeout.connect_ns / NS_PER_MS;

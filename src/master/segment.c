@@ -156,6 +156,11 @@ int segment_clear_seat(struct shm *shm, uint32_t seat)
 	int error = limit_reclaim(shm, seat);
 	if (error)
 		return error;
+	for (uint32_t i = 0; i < sums_n_servers(shm); i++) {
+#define X(field, metric, help) atomic_store(&shm_server_row(shm, seat, i)->field, 0);
+		SERVER_GAUGES(X)
+#undef X
+	}
 	atomic_store(&shm->seats[seat].sessions, 0);
 	atomic_store(&shm->seats[seat].pid, 0);
 	atomic_store(&shm->seats[seat].state, SEAT_FREE);

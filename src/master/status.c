@@ -89,8 +89,8 @@ void status_log_start(const struct master *master)
 	const struct generation *generation = master->running;
 	const struct config *config = generation->config;
 	uint64_t per_worker = master->descriptors / 2;
-	log_info("aegis %s: %u worker%s%s, engine epoll, user %s", PACKAGE_VERSION, generation->n_workers,
-	        generation->n_workers == 1 ? "" : "s", config->pin ? " (pinned)" : "", master->identity.user);
+	log_info("aegis %s: %u worker%s%s, engine %s, user %s", PACKAGE_VERSION, generation->n_workers,
+	        generation->n_workers == 1 ? "" : "s", config->pin ? " (pinned)" : "", master->shm.header->engine, master->identity.user);
 	for (size_t i = 0; i < config->n_listeners; i++)
 		log_listener(generation, i);
 	log_info("max_connections %u; descriptor limit %llu a worker, enough for about %llu connections each", config->max_connections,

@@ -28,6 +28,8 @@ void master_release_in_child(struct master *master, const struct generation *gen
 		for (uint32_t j = 0; j < master->listeners[i]->n_fds; j++)
 			if (!serves(generation, master->listeners[i], j, keep_slot))
 				close(master->listeners[i]->fds[j]);
+	boxes_release_in_child(&master->boxes, generation ? (const struct box *const *)generation->places.boxes : NULL,
+	        generation ? generation->config : NULL);
 	notify_close_sockets();
 	generation_release_in_child(master->running);
 	for (const struct generation *old = master->draining; old; old = old->next)

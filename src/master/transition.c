@@ -97,6 +97,7 @@ static void publish(struct master *master, const struct generation *generation)
 	places_publish(&generation->places, &master->shm, generation->config, generation->listeners);
 	atomic_store(&header->generation, generation->number);
 	atomic_store(&header->workers, generation->n_workers);
+	(void)text_copy(header->engine, sizeof header->engine, generation_engine(generation));
 }
 
 static void fail(struct transition *transition, int status, const char *format, ...) printf_like(3, 4);
@@ -121,7 +122,7 @@ void transition_free(struct transition *transition)
 		loop_io_stop(loop, &transition->preflight_io);
 		preflight_end(&transition->preflight);
 	}
-	places_free(&transition->places);
+	places_free(&transition->places, &transition->master->shm, &transition->master->boxes);
 	config_free(transition->config);
 	free(transition->listeners);
 	free(transition->changes);
@@ -309,7 +310,7 @@ static void fork_generation(struct transition *transition)
 {
 	struct master *master = transition->master;
 	uint32_t number = master->last_generation + 1;
-	int error = places_claim(&transition->places, &master->shm, transition->config);
+	int error = places_claim(&transition->places, &master->shm, &master->boxes, transition->config);
 	if (error) {
 		log_error("cannot place the listeners and servers in %s: %s", master->stats_path,
 		        error == -ENOSPC   ? "too many; restart Aegis"
@@ -431,7 +432,7 @@ static bool open_log(struct transition *transition)
 /* Descriptors that a worker needs for as many connections as there may be, and some for itself. */
 static uint64_t wanted_descriptors(const struct config *config)
 {
-	return 2 * (uint64_t)config->max_connections + 64 + config->n_listeners;
+	return 2 * (uint64_t)config->max_connections + 64 + config->n_listeners + tcp_hot_most(config) + tcp_box_descriptors(config);
 }
 
 static bool fits(struct transition *transition)

@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 
-enum { BURST_MAX = 64 };
+enum { BURST_MAX = 64, FULL_TURNS = 4 }; /* a longer burst costs a call for nothing when there is no more */
 
 #define PAUSE_FULL_NS (5 * NS_PER_MS)     /* no room: another worker may make some at any time */
 #define PAUSE_FAILED_NS (100 * NS_PER_MS) /* out of descriptors or memory */
@@ -94,11 +94,14 @@ static void on_acceptable(struct loop_io *io, int events)
 			return;
 		if (outcome == NOTHING_THERE) {
 			socket->burst = i > 1 ? i : 1;
+			socket->full = 0;
 			return;
 		}
 	}
-	if (socket->burst < BURST_MAX)
-		socket->burst *= 2;
+	if (++socket->full < FULL_TURNS || socket->burst == BURST_MAX)
+		return;
+	socket->burst *= 2;
+	socket->full = 0;
 }
 
 static void on_resume(struct loop_timer *timer)

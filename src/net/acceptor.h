@@ -35,7 +35,8 @@ struct accept_socket {
 	struct acceptor *acceptor;
 	int fd;
 	uint32_t listener; /* the owner's index */
-	uint32_t burst;    /* how many to try in a turn: grows while there are that many */
+	uint32_t burst;    /* how many to try in a turn: grows while there are that many, */
+	uint32_t full;     /* which was so in that many turns in a row */
 };
 
 struct acceptor {

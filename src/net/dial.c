@@ -5,27 +5,25 @@
 
 #include "net/options.h"
 
-int dial_start(const struct addr *addr, const struct tcp_config *tcp, int *fd)
+int dial_open(const struct addr *addr, const struct tcp_config *tcp)
 {
-	int sock = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (sock < 0)
+	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
 		return -errno;
-	options_set_dialled(sock, addr->sa.sa_family, tcp);
-	int error = connect(sock, &addr->sa, addr->length) < 0 ? errno : 0;
+	options_set_dialled(fd, addr->sa.sa_family, tcp);
+	return fd;
+}
+
+int dial_connect(int fd, const struct addr *addr)
+{
+	int error = connect(fd, &addr->sa, addr->length) < 0 ? errno : 0;
 	/* On the loopback the handshake is over when connect() returns, although it says EINPROGRESS: asking once more saves a
-	 * turn of the loop and two epoll_ctl. Elsewhere it says EALREADY. */
+	 * turn of the loop. Elsewhere it says EALREADY. */
 	if (error == EINPROGRESS)
-		error = connect(sock, &addr->sa, addr->length) < 0 ? errno : 0;
-	if (error == 0 || error == EISCONN) {
-		*fd = sock;
+		error = connect(fd, &addr->sa, addr->length) < 0 ? errno : 0;
+	if (error == 0 || error == EISCONN)
 		return 0;
-	}
-	if (error == EALREADY || error == EINPROGRESS) {
-		*fd = sock;
-		return -EINPROGRESS;
-	}
-	close(sock);
-	return -error;
+	return error == EALREADY ? -EINPROGRESS : -error;
 }
 
 int dial_result(int fd)

@@ -35,7 +35,7 @@ enum {
 	RING_BUFFER = 2, /* buffer_id is a buffer that now is the port's */
 };
 
-enum { RING_PORT_ALIGN = 16 }; /* bytes; what is not aligned so is refused by ensure() */
+enum { RING_PORT_ALIGN = 8 }; /* bytes; what is not aligned so is refused by ensure() */
 
 /* A result: what the system call of that name returns, or a negative errno. */
 typedef void ring_fn(struct ring_port *port, unsigned op, int result, unsigned flags, unsigned buffer_id);

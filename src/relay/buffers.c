@@ -30,6 +30,11 @@ char *buffers_keep_scratch(struct buffers *buffers)
 	return kept;
 }
 
+char *buffers_take(struct buffers *buffers)
+{
+	return slab_take(&buffers->slab);
+}
+
 void buffers_give_back(struct buffers *buffers, char *buffer)
 {
 	if (!buffers->scratch)

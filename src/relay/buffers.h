@@ -27,6 +27,8 @@ void buffers_fini(struct buffers *buffers);
 
 /* The scratch buffer becomes the caller's until buffers_give_back(). */
 must_check char *buffers_keep_scratch(struct buffers *buffers);
+/* Another one, the caller's until buffers_give_back(); NULL when none is left. */
+must_check char *buffers_take(struct buffers *buffers);
 void buffers_give_back(struct buffers *buffers, char *buffer);
 
 #endif

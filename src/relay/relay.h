@@ -1,19 +1,21 @@
-/* Moving bytes between two sockets, both ways, exactly: the copying engine on epoll.
+/* Moving bytes between two connections, both ways, exactly.
  *
- * Process: a worker. The engine owns the bytes, the session owns the decisions: it learns how many bytes came from whom and
- *          how it ended, and never how they were moved.
- * Owner:   the session embeds struct relay and owns both descriptors; the relay owns the watchers and what it holds until
- *          relay_stop().
+ * Process: a worker. An engine owns the bytes, the session owns the decisions: it learns how many bytes came from whom and how it ended,
+ * and never how they were moved. Owner:   the session embeds struct relay and owns both connections; between relay_start() and relay_stop()
+ * the relay is told their events and holds what is under way.
  *
  * Each side: OPEN -> EOF (its FIN came) or RESET (its RST came, or it was lost).
  *   EOF    what it sent is delivered, then the FIN is passed on; the other direction goes on.
  *   RESET  what it sent before is still read and delivered, and when the other kernel has sent it all, the other side gets
  *          a RST. What was owed to the side that reset is dropped.
- * The relay is done when both FINs were passed on, or when a RST may be passed on.
+ * The relay is done when both FINs were passed on, or when a RST may be passed on. That is relay.c, the same for all engines.
  *
- * A slow reader: the rest of one short write is held (at most RELAY_BUFFER_BYTES a direction), then the sender is not read
- * until it is gone, so that the kernel's window holds the sender back.
- * Fairness: a callback moves at most RELAY_TURN_BYTES, then the loop (level-triggered) comes back after the others.
+ * Engines: engine_epoll.c reads and writes by itself when it is told that it can (copying through one scratch buffer, or splicing when a
+ *          direction carries bulk); engine_uring.c has the kernel receive and send, and hands relays that carry bulk to the other engine.
+ *
+ * A slow reader: what its socket does not take is held, bounded for each direction; then the sender is not read until it is gone, so that
+ * the kernel's window holds the sender back. Fairness: a relay moves at most RELAY_TURN_BYTES in a direction before the others have their
+ * turn.
  */
 #ifndef AEGIS_RELAY_RELAY_H
 #define AEGIS_RELAY_RELAY_H
@@ -21,9 +23,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "os/loop.h"
+#include "net/conn.h"
 #include "relay/buffers.h"
-#include "shm/counters.h"
 
 enum { RELAY_TURN_BYTES = 4 * RELAY_BUFFER_BYTES };
 
@@ -40,61 +41,94 @@ enum relay_end {
 	RELAY_NO_MEMORY /* the kernel has no memory: abort both */
 };
 
+/* What the session says about an end of input that could be passed on now. */
+enum relay_ending {
+	ENDING_PASS, /* pass the FIN on */
+	ENDING_WAIT, /* not yet: ask again when something moved */
+	ENDING_OVER  /* the session is gone */
+};
+
 struct relay;
 
-/* What the session does about it. done may end the session: the relay touches nothing of itself after it; the others may not. */
+/* What the session does about it. done, ending and look may end the session, or begin anew with another connection: the relay touches
+ * nothing of itself after them; bytes and tick_at may not. done may also do nothing: relay_tick() brings it again. */
 struct relay_session_ops {
 	void (*bytes)(struct relay *relay, enum side from, size_t count);
+	/* The bytes themselves, before they are sent on; only of relays with `framed`. Without buffers they are told when they were sent,
+	 * after a call with none. False: the relay does not go on. */
+	bool (*look)(struct relay *relay, enum side from, const char *bytes, size_t count);
+	/* The end of what `from` sends, all of which is delivered; only of relays with `framed`. */
+	enum relay_ending (*ending)(struct relay *relay, enum side from);
+	/* The second write to the server, or a long first one: its socket wants its options now (conn_set_options()). */
+	void (*options_due)(struct relay *relay);
 	void (*done)(struct relay *relay, enum relay_end end, enum side by);
 	/* relay_tick() is wanted at this time. */
 	void (*tick_at)(struct relay *relay, uint64_t due_ns);
 };
 
+struct pipes;
+struct relay_mover;
+
 /* What all relays of a worker share. */
 struct relay_engine {
 	struct loop *loop;
+	struct conns *conns;
 	struct buffers buffers;
+	struct pipes *pipes; /* for splicing; NULL = never */
 	const struct relay_session_ops *session;
 	counter_t *buffer_exhausted; /* times data was left in the kernel because the pool was used up */
+	counter_t *spliced_bytes;    /* these two only where there are pipes */
+	counter_t *pipe_exhausted;   /* times a piece of bulk was copied for want of a pipe */
 };
 
+/* Towards one side: the connection, how its own sending ended, and what it is still due. */
 struct relay_side {
-	struct loop_io io;
-	int fd;
+	struct conn *conn;
 	bool eof;      /* its FIN was read */
 	bool reset;    /* its RST came, or it was lost: nothing can be sent to it */
 	bool dry;      /* nothing more can be read from it (EOF or an error was read) */
 	bool blocked;  /* what it should get does not fit into its socket now */
 	bool fin_sent; /* we shut our direction to it */
+	bool written;  /* something was sent to it */
 	bool quickack; /* re-arm TCP_QUICKACK after each read */
 	bool lost;     /* reset, but by a timeout of the kernel */
-	uint32_t held_at, held_end;
-	char *held; /* bytes for this side that its socket did not take */
+	uint32_t owed; /* bytes read from the other side that its socket has not taken, whatever holds them */
+	uint32_t held_at;
+	char *held;        /* a buffer with the owed bytes from held_at on, or NULL */
+	struct pipe *pipe; /* through which bytes for this side are spliced, or NULL */
+	uint32_t bulk;     /* how much reason there is to splice, or to stop it: see the engines */
 };
 
 struct relay {
 	struct relay_engine *engine;
+	const struct relay_mover *mover; /* the engine that has it now */
 	struct relay_side side[2];
-	/* while a RST waits for what is owed to the other side */
+	/* Set by the session before the start. */
+	bool framed; /* the session looks at the bytes and decides about ends of input */
+	/* While a RST waits for what is owed to the other side. */
 	bool aborting;
 	int abort_owed;         /* bytes the kernel had not sent at the last look */
 	uint64_t abort_look_ns; /* how long to the next look: longer while nothing moves */
 	uint64_t abort_stalled_ns;
 };
 
-/* Begin with two connected descriptors. side[].quickack is set by the session before; side[SIDE_SERVER].io may have watched the
- * descriptor while it was connecting. 0, or a negative errno when the kernel has no room for a watch. */
-must_check int relay_start(struct relay *relay, struct relay_engine *engine, int client_fd, int server_fd);
-/* Stop the watchers and give back what is held; the session closes the descriptors next. A relay that never started may be stopped when its
- * memory was zeroed. */
+/* Begin with two connected connections. framed and side[].quickack are set by the session before. 0, or a negative errno when the kernel
+ * has no room for a watch. The session may be over before this returns 0. */
+must_check int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *client, struct conn *server);
+/* Let go of the connections and give back what is held; the session closes them next, or hands them over. A relay that never started may be
+ * stopped when its memory was zeroed. */
 void relay_stop(struct relay *relay);
-/* The time asked for by tick_at has come. */
+/* Between two connections, before relay_start(): bytes (at most RELAY_BUFFER_BYTES) that a side is due before anything else. 0, or -ENOBUFS
+ * when no buffer is left. */
+must_check int relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, const char *bytes, size_t count);
+/* The time asked for by tick_at has come: the session is asked anew about an end that it let wait. */
 void relay_tick(struct relay *relay, uint64_t now_ns);
 /* Is a side still due bytes that the other one sent, or the RST that is to follow them? */
 bool relay_owes(const struct relay *relay, enum side to);
 /* Is anything read and not yet delivered? */
-bool relay_holds(const struct relay *relay);
-/* Close one side so that the peer sees a RST. For connections that were not relayed, or whose end is one. */
-void relay_abort_fd(int fd);
+static inline bool relay_holds(const struct relay *relay)
+{
+	return relay->side[SIDE_CLIENT].owed || relay->side[SIDE_SERVER].owed;
+}
 
 #endif

@@ -18,6 +18,8 @@
 	X(accept_pauses, "worker_accept_pauses_total", "Times accepting was paused for want of descriptors, memory or room")        \
 	X(turns, "worker_loop_turns_total", "Turns of the event loop")                                                              \
 	X(buffer_exhausted, "worker_buffer_exhausted_total", "Times the buffer memory was used up and data was left in the kernel") \
+	X(spliced_bytes, "worker_spliced_bytes_total", "Bytes moved by splice, without copying")                                    \
+	X(pipe_exhausted, "worker_pipe_exhausted_total", "Times bulk was copied because no pipe for splice was free")               \
 	X(log_drops, "log_dropped_total", "Log lines dropped because the target did not take them")
 
 /* per listener and worker; the reasons of reasons.h are counted beside them */
@@ -28,11 +30,22 @@
 	X(retries, "connect_retries_total", "Further connect attempts after a failed one")
 
 /* per server and worker */
-#define SERVER_COUNTERS(X)                                                                  \
-	X(connections, "server_connections_total", "Connections established to the server") \
-	X(failures, "server_failures_total", "Connect attempts to the server that failed")  \
-	X(sent_bytes, "server_bytes_sent_total", "Bytes sent to the server")                \
-	X(received_bytes, "server_bytes_received_total", "Bytes received from the server")
+#define SERVER_COUNTERS(X)                                                                                            \
+	X(connections, "server_connections_total", "Connections established to the server")                           \
+	X(failures, "server_failures_total", "Connect attempts to the server that failed")                            \
+	X(sent_bytes, "server_bytes_sent_total", "Bytes sent to the server")                                          \
+	X(received_bytes, "server_bytes_received_total", "Bytes received from the server")                            \
+	X(pool_hits, "pool_hits_total", "Clients that got a connection that was ready")                               \
+	X(pool_misses, "pool_misses_total", "Clients for which none was ready, where there is a pool")                \
+	X(pool_kept, "pool_kept_total", "Connections kept for another client")                                        \
+	X(pool_pinned, "pool_pinned_total",                                                                           \
+	        "Connections that could not be kept: the client left state in them, or they could not be followed")   \
+	X(pool_stale, "pool_stale_total", "Ready connections that the server closed or spoiled before a client came") \
+	X(pool_stale_retries, "pool_stale_retries_total",                                                             \
+	        "Ready connections that failed at first use and were replaced without the client noticing")
+
+/* gauges per server and worker: set by the worker, cleared when it died */
+#define SERVER_GAUGES(X) X(hot, "server_connections_hot", "Connections to the server that are ready for a client")
 
 /* histograms per listener and worker, of nanoseconds */
 #define LISTENER_HISTOGRAMS(X)                                                                    \
@@ -52,6 +65,12 @@ typedef _Atomic uint64_t counter_t;
 static inline void counter_add(counter_t *counter, uint64_t n)
 {
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* The same for a gauge that falls. */
+static inline void gauge_subtract(counter_t *gauge, uint64_t n)
+{
+	atomic_store_explicit(gauge, atomic_load_explicit(gauge, memory_order_relaxed) - n, memory_order_relaxed);
 }
 
 static inline uint64_t counter_get(const counter_t *counter)

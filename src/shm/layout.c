@@ -11,6 +11,14 @@ static const char magic[8] = "AEGIS";
 
 static_assert(sizeof(struct limit) == CACHE_LINE_BYTES, "limits share no cache line");
 static_assert(sizeof(struct server_row) % CACHE_LINE_BYTES == 0 && sizeof(struct listener_row) % CACHE_LINE_BYTES == 0, "nor do rows");
+static_assert(sizeof(struct shm_seat) % CACHE_LINE_BYTES == 0, "nor do seats");
+static_assert(offsetof(struct shm_seat, base_accepts) < CACHE_LINE_BYTES &&
+                      offsetof(struct shm_seat, ledger_sequence) == CACHE_LINE_BYTES &&
+                      offsetof(struct shm_seat, sessions) > CACHE_LINE_BYTES && offsetof(struct shm_seat, accepts) > CACHE_LINE_BYTES,
+        "nor does what a worker writes for each connection with what the master writes");
+static_assert(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0 && sizeof(struct shm_listener) % CACHE_LINE_BYTES == 0 &&
+                      sizeof(struct shm_server) % CACHE_LINE_BYTES == 0,
+        "nor does what the master writes with what stands behind it");
 static_assert(offsetof(struct shm_header, layout_hash) == 8 && offsetof(struct shm_header, size_bytes) == 16 &&
                       offsetof(struct shm_header, dims) == 24 && offsetof(struct shm_header, version) == 36,
         "every version of Aegis reads these to tell the others apart");
@@ -96,6 +104,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_server, in_use)
 	FIELD(shm_server, weight)
 	FIELD(shm_server, flags)
+	FIELD(shm_server, boxed)
 	MARK("backup", SHM_SERVER_BACKUP, 0)
 	MARK("disabled", SHM_SERVER_DISABLED, 0)
 
@@ -109,6 +118,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_seat, sessions)
 	FIELD(shm_seat, started_ns)
 	FIELD(shm_seat, base_accepts)
+	FIELD(shm_seat, engine)
 	FIELD(shm_seat, loop_lag_ns)
 	FIELD(shm_seat, beat_ns)
 	FIELD(shm_seat, ledger_sequence)
@@ -126,6 +136,7 @@ static const struct hashed hashed_rows[] = {
 	STRUCT(server_row)
 #define X(field, metric, help) FIELD(server_row, field)
 	SERVER_COUNTERS(X)
+	SERVER_GAUGES(X)
 #undef X
 
 	MARK("histogram", HISTOGRAM_MIN_SHIFT, HISTOGRAM_OCTAVES)

@@ -119,25 +119,31 @@ struct shm_server {
 	_Atomic uint32_t in_use;
 	_Atomic uint32_t weight;
 	_Atomic uint32_t flags; /* enum shm_server_flag */
+	_Atomic uint32_t boxed; /* workers: ready connections that are nobody's, as counted last */
 };
 
-/* writer: the worker, where not said otherwise */
+enum seat_engine { SEAT_ENGINE_EPOLL, SEAT_ENGINE_IO_URING, N_SEAT_ENGINES };
+
 struct shm_seat {
+	/* writer: master, and the worker its own steps from starting on */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t state; /* enum seat_state; master to SEAT_FREE and SEAT_STARTING */
-	_Atomic int32_t pid;                               /* master */
-	_Atomic uint64_t pid_start_ticks;                  /* master: tells a reused pid apart */
-	_Atomic uint32_t slot;                             /* master */
-	_Atomic uint32_t generation;                       /* master */
-	_Atomic int32_t cpu;                               /* master; -1 = not pinned */
-	_Atomic uint32_t sessions;                         /* gauge; zeroed by the master after a crash */
-	_Atomic uint64_t started_ns;                       /* master; never set back to 0, which tells that the seat was never used */
-	_Atomic uint64_t base_accepts;                     /* master: accepts counted in this seat before this worker */
-	_Atomic uint64_t loop_lag_ns;                      /* the longest turn of the loop in the last second */
-	_Atomic uint64_t beat_ns;                          /* when the loop last turned (at least once a second) */
+	_Atomic int32_t pid;
+	_Atomic uint64_t pid_start_ticks; /* tells a reused pid apart */
+	_Atomic uint32_t slot;
+	_Atomic uint32_t generation;
+	_Atomic int32_t cpu;           /* -1 = not pinned */
+	_Atomic uint64_t started_ns;   /* never set back to 0, which tells that the seat was never used */
+	_Atomic uint64_t base_accepts; /* accepts counted in this seat before this worker */
+
+	/* writer: the worker, on lines of its own */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t ledger_sequence; /* odd while a limit is being changed; see limit.h */
+	_Atomic uint32_t sessions;                                   /* gauge; zeroed by the master after a crash */
+	_Atomic uint32_t engine;                                     /* enum seat_engine */
 #define X(field, metric, help) counter_t field;
 	WORKER_COUNTERS(X)
 #undef X
+	_Atomic uint64_t loop_lag_ns; /* the longest turn of the loop in the last second */
+	_Atomic uint64_t beat_ns;     /* when the loop last turned (at least once a second) */
 };
 
 /* writer: the worker in the seat; one per seat and listener */
@@ -157,6 +163,9 @@ struct server_row {
 	_Alignas(CACHE_LINE_BYTES)
 #define X(field, metric, help) counter_t field;
 	        SERVER_COUNTERS(X)
+#undef X
+#define X(field, metric, help) counter_t field;
+	                SERVER_GAUGES(X)
 #undef X
 };
 

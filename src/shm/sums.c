@@ -40,6 +40,7 @@ void sums_add_server(const struct shm *shm, uint32_t server, struct server_sum *
 		const struct server_row *row = shm_server_row(shm, seat, server);
 #define X(field, metric, help) sum->field += counter_get(&row->field);
 		SERVER_COUNTERS(X)
+		SERVER_GAUGES(X)
 #undef X
 	}
 }

@@ -22,6 +22,7 @@ struct listener_sum {
 struct server_sum {
 #define X(field, metric, help) uint64_t field;
 	SERVER_COUNTERS(X)
+	SERVER_GAUGES(X)
 #undef X
 };
 

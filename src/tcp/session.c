@@ -2,18 +2,21 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/text.h"
-#include "net/dial.h"
+#include "tcp/reuse.h"
 #include "tcp/tcp.h"
+
+/* A connection that lives for so long gets the options that a short one does without. */
+#define OPTIONS_AFTER_NS NS_PER_S
 
 /* What a step says to the driver. */
 enum step_result {
 	STEP_DONE,  /* on to the next one */
 	STEP_WAIT,  /* an event or the deadline goes on */
 	STEP_AGAIN, /* back to choosing a server */
-	STEP_ENDED  /* the session is gone */
+	STEP_LEFT   /* not to be touched any more: it is gone, or goes on by itself */
 };
 
 struct step_row {
@@ -38,6 +41,12 @@ static void arm(struct session *session)
 		wheel_arm(&session->tcp->wheel, &session->timer, due_ns);
 }
 
+static void arm_anew(struct session *session)
+{
+	wheel_disarm(&session->timer);
+	arm(session);
+}
+
 static void run(struct session *session, enum step step)
 {
 	for (;;) {
@@ -51,10 +60,9 @@ static void run(struct session *session, enum step step)
 			step = STEP_CHOOSE;
 			break;
 		case STEP_WAIT:
-			wheel_disarm(&session->timer);
-			arm(session);
+			arm_anew(session);
 			return;
-		case STEP_ENDED:
+		case STEP_LEFT:
 			return;
 		}
 	}
@@ -68,13 +76,12 @@ void session_due(struct session *session)
 		arm(session);
 }
 
-void session_begin(
-        struct session *session, struct tcp *tcp, struct tcp_listener *listener, int fd, const struct sockaddr_in6 *peer, bool reserved)
+void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener *listener, struct conn *client,
+        const struct sockaddr_in6 *peer, bool reserved)
 {
 	session->tcp = tcp;
 	session->listener = listener;
-	session->client_fd = fd;
-	session->server_fd = -1;
+	session->client_conn = client;
 	session->peer = *peer;
 	session->reserved = reserved;
 	session->tick_ns = WHEEL_NEVER;
@@ -92,7 +99,7 @@ static enum step_result step_reserve(struct session *session)
 		return STEP_DONE;
 	if (!tcp_reserve(session->tcp, session->listener, &why_not)) {
 		session_end(session, why_not);
-		return STEP_ENDED;
+		return STEP_LEFT;
 	}
 	session->reserved = true;
 	return STEP_DONE;
@@ -102,11 +109,15 @@ static enum step_result step_reserve(struct session *session)
 
 static enum step_result step_choose(struct session *session)
 {
-	session->server = upstream_take(session->listener->upstream, session->tried, session->n_tried);
+	struct hot_conn hot = { .conn = NULL };
+	bool fresh = session->reuse != NULL; /* one out of the pool was stale */
+	session->server = upstream_take(session->listener->upstream, session->tried, session->n_tried, fresh ? NULL : &hot);
+	if (hot.conn)
+		reuse_took(session, &hot);
 	if (session->server)
 		return STEP_DONE;
 	session_end(session, REASON_NO_SERVER);
-	return STEP_ENDED;
+	return STEP_LEFT;
 }
 
 /* --- connect: dial it, and on failure another one ------------------------------------------------------------------------ */
@@ -157,18 +168,16 @@ static enum step_result connect_failed(struct session *session, int error)
 	enum reason reason = connect_reason(error);
 	bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY; /* another server would not help */
 	bool last = ours || session->n_tried >= upstream->config->retries;
-	if (session->server_fd >= 0) {
-		loop_io_forget(session->tcp->loop, &session->relay.side[SIDE_SERVER].io);
-		close(session->server_fd);
-		session->server_fd = -1;
-	}
+	if (session->server_conn)
+		conn_close(session->server_conn, false);
+	session->server_conn = NULL;
 	log_connect_failure(session, error, last);
 	if (!ours)
 		counter_add(&server->row->failures, 1);
 	server_addr_failed(server);
 	if (last) {
 		session_end(session, reason);
-		return STEP_ENDED;
+		return STEP_LEFT;
 	}
 	session->tried[session->n_tried++] = upstream_index(upstream, server);
 	session->server = NULL;
@@ -177,11 +186,12 @@ static enum step_result connect_failed(struct session *session, int error)
 	return STEP_AGAIN;
 }
 
-static void on_connect(struct loop_io *io, int events)
+static void on_connect(struct conn *conn, unsigned events)
 {
-	struct session *session = container_of(io, struct session, relay.side[SIDE_SERVER].io);
-	(void)events;
-	int error = dial_result(session->server_fd);
+	struct session *session = conn->owner;
+	if (!(events & CONN_WRITE))
+		return;
+	int error = conn_dial_result(conn);
 	if (error == 0)
 		run(session, STEP_RELAY);
 	else if (connect_failed(session, -error) == STEP_AGAIN)
@@ -191,17 +201,20 @@ static void on_connect(struct loop_io *io, int events)
 static enum step_result step_connect(struct session *session)
 {
 	const struct addr *addr = server_addr(session->server);
-	int error = addr ? dial_start(addr, &session->listener->upstream->config->tcp, &session->server_fd) : -EHOSTUNREACH;
+	const struct tcp_config *options = &session->listener->upstream->config->tcp;
+	if (session->server_conn)
+		return STEP_DONE; /* it came out of the pool */
+	int error = addr ? conn_dial(&session->tcp->conns, addr, options, on_connect, session, &session->server_conn) : -EHOSTUNREACH;
+	if (unlikely(error == -EMFILE || error == -ENFILE) && tcp_make_room(session->tcp))
+		error = conn_dial(&session->tcp->conns, addr, options, on_connect, session, &session->server_conn);
 	if (error == 0)
 		return STEP_DONE;
-	if (error != -EINPROGRESS)
-		return connect_failed(session, -error);
-	struct loop_io *io = &session->relay.side[SIDE_SERVER].io;
-	loop_io_init(io, on_connect);
-	if (loop_io_set(session->tcp->loop, io, session->server_fd, LOOP_WRITE) == 0)
-		return STEP_WAIT;
-	session_end(session, REASON_NO_MEMORY);
-	return STEP_ENDED;
+	return error == -EINPROGRESS ? STEP_WAIT : connect_failed(session, -error);
+}
+
+void session_reconnect(struct session *session)
+{
+	run(session, STEP_CONNECT);
 }
 
 static uint64_t connect_deadline(const struct session *session)
@@ -222,15 +235,29 @@ static enum step_result step_relay(struct session *session)
 {
 	struct tcp *tcp = session->tcp;
 	const struct listener_config *listener = session->listener->config;
-	histogram_record(&session->listener->row->connect, session->step_ns - session->accepted_ns);
-	counter_add(&session->server->row->connections, 1);
+	bool hot = session->reuse && session->reuse->unproven, again = session->reuse && session->reuse->retried;
+	if (!again)
+		histogram_record(&session->listener->row->connect, session->step_ns - session->accepted_ns);
+	if (!hot)
+		counter_add(&session->server->row->connections, 1);
 	session->relay.side[SIDE_CLIENT].quickack = listener->tcp.quickack;
 	session->relay.side[SIDE_SERVER].quickack = session->listener->upstream->config->tcp.quickack;
 	session->activity_ns = session->step_ns;
-	if (relay_start(&session->relay, &tcp->engine, session->client_fd, session->server_fd) == 0)
-		return STEP_WAIT;
-	session_end(session, REASON_NO_MEMORY);
-	return STEP_ENDED;
+	arm_anew(session); /* the relay may be over before it is started */
+	if (reuse_begin(session) || relay_start(&session->relay, &tcp->engine, session->client_conn, session->server_conn))
+		session_end(session, REASON_NO_MEMORY);
+	return STEP_LEFT;
+}
+
+static void on_options_due(struct relay *relay)
+{
+	struct session *session = container_of(relay, struct session, relay);
+	conn_set_options(session->server_conn, &session->listener->upstream->config->tcp);
+}
+
+static uint64_t options_deadline(const struct session *session)
+{
+	return session->server_conn->options_due ? session->step_ns + OPTIONS_AFTER_NS : WHEEL_NEVER;
 }
 
 static uint64_t earlier(uint64_t due_ns, uint64_t from_ns, uint64_t limit_ns)
@@ -273,7 +300,9 @@ static const struct relay_deadline {
 
 static uint64_t relay_deadline(const struct session *session)
 {
-	uint64_t due_ns = session->tick_ns;
+	uint64_t due_ns = session->tick_ns, options_ns = options_deadline(session);
+	if (options_ns < due_ns)
+		due_ns = options_ns;
 	for (size_t i = 0; i < ARRAY_LEN(relay_deadlines); i++) {
 		uint64_t this_ns = relay_deadlines[i].due_ns(session);
 		if (this_ns < due_ns)
@@ -290,8 +319,14 @@ static void relay_overdue(struct session *session)
 			session_end(session, relay_deadlines[i].reason);
 			return;
 		}
-	session->tick_ns = WHEEL_NEVER;
-	relay_tick(&session->relay, now);
+	if (now >= options_deadline(session))
+		on_options_due(&session->relay);
+	bool tick = now >= session->tick_ns;
+	if (tick)
+		session->tick_ns = WHEEL_NEVER;
+	arm(session);
+	if (tick)
+		relay_tick(&session->relay, now);
 }
 
 static struct session *session_of(struct relay *relay)
@@ -332,11 +367,15 @@ static void on_bytes(struct relay *relay, enum side from, size_t count)
 		server_spoke(session, now);
 }
 
-static void on_tick_at(struct relay *relay, uint64_t due_ns)
+void session_tick_at(struct session *session, uint64_t due_ns)
 {
-	struct session *session = session_of(relay);
 	session->tick_ns = due_ns;
 	arm(session);
+}
+
+static void on_tick_at(struct relay *relay, uint64_t due_ns)
+{
+	session_tick_at(session_of(relay), due_ns);
 }
 
 static void on_done(struct relay *relay, enum relay_end end, enum side by)
@@ -347,10 +386,19 @@ static void on_done(struct relay *relay, enum relay_end end, enum side by)
 		[RELAY_LOST] = { REASON_CLIENT_LOST, REASON_SERVER_LOST },
 		[RELAY_NO_MEMORY] = { REASON_NO_MEMORY, REASON_NO_MEMORY },
 	};
-	session_end(session_of(relay), reasons[end][by]);
+	struct session *session = session_of(relay);
+	if (!reuse_goes_on(session, end, by))
+		session_end(session, reasons[end][by]);
 }
 
-const struct relay_session_ops session_relay_ops = { .bytes = on_bytes, .done = on_done, .tick_at = on_tick_at };
+const struct relay_session_ops session_relay_ops = {
+	.bytes = on_bytes,
+	.look = reuse_look,
+	.ending = reuse_ending,
+	.options_due = on_options_due,
+	.done = on_done,
+	.tick_at = on_tick_at,
+};
 
 bool session_is_idle(const struct session *session, uint64_t now, uint64_t quiet_ns)
 {
@@ -387,14 +435,6 @@ static bool aborts(const struct session *session, enum reason reason, enum side 
 	}
 }
 
-static void close_side(int fd, bool abort)
-{
-	if (abort && fd >= 0)
-		relay_abort_fd(fd);
-	else if (fd >= 0)
-		close(fd);
-}
-
 static void log_end(const struct session *session, enum reason reason)
 {
 	char peer[ADDR_TEXT_SIZE];
@@ -410,21 +450,23 @@ void session_end(struct session *session, enum reason reason)
 	struct tcp_listener *listener = session->listener;
 	if (unlikely(log_enabled(LOG_LEVEL_DEBUG)))
 		log_end(session, reason);
-	bool abort_server = aborts(session, reason, SIDE_SERVER), abort_client = aborts(session, reason, SIDE_CLIENT);
+	bool keep = session->server_conn && reuse_may_keep(session);
+	bool whole = keep && reason == REASON_FINISHED; /* nothing is owed: no need to ask */
+	bool abort_server = !whole && aborts(session, reason, SIDE_SERVER), abort_client = !whole && aborts(session, reason, SIDE_CLIENT);
 	wheel_disarm(&session->timer);
-	if (session->step == STEP_RELAY)
-		relay_stop(&session->relay);
-	else if (session->step == STEP_CONNECT && session->server_fd >= 0)
-		loop_io_forget(tcp->loop, &session->relay.side[SIDE_SERVER].io);
+	relay_stop(&session->relay);
 	/* In this order the server never sees more connections than are counted, and a client that sees its end finds it
 	 * counted and its place free. */
-	close_side(session->server_fd, abort_server);
-	if (session->server)
+	keep = keep && reuse_give_back(session);
+	if (session->server_conn && !keep)
+		conn_close(session->server_conn, abort_server);
+	if (session->server && !keep)
 		upstream_give_back(listener->upstream, session->server);
+	reuse_end(session);
 	if (session->reserved)
 		tcp_release(tcp, listener);
 	counter_add(&listener->row->closes[reason], 1);
 	histogram_record(&listener->row->duration, now_ns(session) - session->accepted_ns);
-	close_side(session->client_fd, abort_client);
+	conn_close(session->client_conn, abort_client);
 	tcp_forget(tcp, session);
 }

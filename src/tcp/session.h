@@ -17,6 +17,7 @@
 
 enum step { STEP_RESERVE, STEP_CHOOSE, STEP_CONNECT, STEP_RELAY, N_STEPS };
 
+struct reuse;
 struct tcp;
 struct tcp_listener;
 
@@ -33,8 +34,9 @@ struct session {
 	uint64_t asked_ns;        /* the first client byte that the server has not answered; 0 = none */
 	uint64_t tick_ns;         /* when the relay wants its tick; WHEEL_NEVER = not at all */
 	struct sockaddr_in6 peer; /* IPv4 or IPv6; all zero for a unix socket */
-	int client_fd;
-	int server_fd;
+	struct conn *client_conn;
+	struct conn *server_conn; /* NULL = none yet */
+	struct reuse *reuse;      /* what it has to do with a pool, or NULL */
 	enum step step;
 	bool reserved;     /* holds its place in max_connections */
 	bool client_spoke; /* a byte came from the client */
@@ -43,11 +45,11 @@ struct session {
 	uint16_t tried[CONFIG_MAX_RETRIES + 1];
 };
 
-static_assert(sizeof(struct session) <= 512, "an idle proxied connection costs at most 512 bytes");
+static_assert(sizeof(struct session) + 2 * sizeof(struct conn) <= 512, "an idle proxied connection costs at most 512 bytes");
 
-/* Begin with an accepted descriptor; the session is fresh from the slab and linked in. It may be over when this returns. */
-void session_begin(
-        struct session *session, struct tcp *tcp, struct tcp_listener *listener, int fd, const struct sockaddr_in6 *peer, bool reserved);
+/* Begin with an accepted connection; the session is fresh from the slab and linked in. It may be over when this returns. */
+void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener *listener, struct conn *client,
+        const struct sockaddr_in6 *peer, bool reserved);
 
 /* End it: close both sides in the manner that the reason asks for, count, give everything back. The session is gone. */
 void session_end(struct session *session, enum reason reason);
@@ -57,6 +59,10 @@ void session_due(struct session *session);
 
 /* Nothing is under way in it: relaying, nothing held, no byte for quiet_ns. */
 bool session_is_idle(const struct session *session, uint64_t now_ns, uint64_t quiet_ns);
+
+/* For reuse.c: once more from the connect step, with no server connection; the relay's tick is wanted at a time. */
+void session_reconnect(struct session *session);
+void session_tick_at(struct session *session, uint64_t due_ns);
 
 /* What the relay tells a session. */
 extern const struct relay_session_ops session_relay_ops;

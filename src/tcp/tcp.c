@@ -4,6 +4,10 @@
 #include <string.h>
 
 #include "os/region.h"
+#include "tcp/reuse.h"
+
+/* Connections that are being closed have their places for a turn; hot ones leave some more for the clients of a turn. */
+enum { CLOSING_SPARE = 64, CONNS_SPARE = 2 * CLOSING_SPARE, HOT_SPARE = 64 };
 
 static struct tcp *tcp_of(struct acceptor *acceptor)
 {
@@ -37,12 +41,25 @@ static bool waits_when_full(const struct tcp_listener *listener)
 	return listener->config->on_full == ON_FULL_WAIT;
 }
 
+bool tcp_make_room(struct tcp *tcp)
+{
+	return pools_evict(&tcp->pools, HOT_SPARE) > 0;
+}
+
+/* A session needs two connections; hot ones make way. */
+static bool is_full(struct tcp *tcp)
+{
+	if (conns_room(&tcp->conns) < CONNS_SPARE + HOT_SPARE / 2)
+		(void)tcp_make_room(tcp);
+	return tcp->sessions.in_use >= tcp->sessions.capacity || conns_room(&tcp->conns) < 2;
+}
+
 static enum admission on_admit(struct acceptor *acceptor, uint32_t index)
 {
 	struct tcp *tcp = tcp_of(acceptor);
 	const struct tcp_listener *listener = &tcp->listeners[index];
 	enum reason why_not;
-	if (tcp->sessions.in_use >= tcp->sessions.capacity)
+	if (is_full(tcp))
 		return WORKER_FULL;
 	return !waits_when_full(listener) || tcp_reserve(tcp, listener, &why_not) ? ADMITTED : LISTENER_FULL;
 }
@@ -67,12 +84,13 @@ static void on_accepted(struct acceptor *acceptor, uint32_t index, int fd, const
 	struct tcp *tcp = tcp_of(acceptor);
 	struct tcp_listener *listener = &tcp->listeners[index];
 	struct session *session = slab_take(&tcp->sessions);
-	ensure(session); /* on_admit() looked */
+	struct conn *client = conn_adopt(&tcp->conns, fd, peer->sin6_family == AF_UNSPEC);
+	ensure(session && client); /* on_admit() looked */
 	memset(session, 0, sizeof *session);
 	link_newest(tcp, session);
 	counter_add(&tcp->seat_row->accepts, 1);
 	atomic_store_explicit(&tcp->seat_row->sessions, tcp_active(tcp), memory_order_relaxed);
-	session_begin(session, tcp, listener, fd, peer, waits_when_full(listener));
+	session_begin(session, tcp, listener, client, peer, waits_when_full(listener));
 }
 
 static void on_paused(struct acceptor *acceptor, uint32_t index, int error)
@@ -87,7 +105,7 @@ static void on_paused(struct acceptor *acceptor, uint32_t index, int error)
 		log_warn("listener %s: cannot accept: %s; clients wait until there is room (raise LimitNOFILE or `ulimit -n` where it is "
 		         "descriptors)",
 		        name, strerror(error));
-	else if (tcp->sessions.in_use >= tcp->sessions.capacity)
+	else if (is_full(tcp))
 		log_warn("listener %s: this worker is full with %u connections (its share of the descriptor limit); clients wait", name,
 		        tcp_active(tcp));
 	else
@@ -116,7 +134,9 @@ static void on_wheel_timer(struct loop_timer *timer)
 void tcp_before_sleep(struct tcp *tcp)
 {
 	uint64_t now_ns = loop_now_ns(tcp->loop);
+	pools_before_sleep(&tcp->pools);
 	uint64_t next_ns = wheel_next_ns(&tcp->wheel);
+	conns_feed_starved(&tcp->conns);
 	if (next_ns >= tcp->wheel_timer_ns)
 		return; /* fires early enough, or nothing to wait for; an early one does no harm */
 	tcp->wheel_timer_ns = next_ns;
@@ -147,7 +167,8 @@ static int init_upstreams(struct tcp *tcp, const struct config *config, const st
 	if (!tcp->upstreams)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->n_upstreams; i++) {
-		int error = upstream_init(&tcp->upstreams[i], &config->upstreams[i], places->servers[i], tcp->shm, tcp->seat, start);
+		int error = upstream_init(&tcp->upstreams[i], &config->upstreams[i], places->servers[i], tcp->shm, tcp->seat, start,
+		        &tcp->pools, places->boxes ? places->boxes[i] : NULL);
 		if (error)
 			return error;
 		tcp->n_upstreams++;
@@ -155,21 +176,69 @@ static int init_upstreams(struct tcp *tcp, const struct config *config, const st
 	return 0;
 }
 
-int tcp_init(struct tcp *tcp, struct loop *loop, const struct config *config, const struct tcp_places *places, struct shm *shm,
-        uint32_t seat, uint32_t capacity, size_t buffers, uint32_t start, struct accept_socket *sockets, uint32_t n_sockets)
+/* While a connection is being closed it still has its place: that of another session's worth is kept for those. */
+static size_t conn_capacity(uint32_t sessions, uint32_t hot)
+{
+	return 2 * (size_t)sessions + hot + CONNS_SPARE;
+}
+
+uint32_t tcp_hot_most(const struct config *config)
+{
+	uint32_t most = 0;
+	for (size_t i = 0; i < config->n_upstreams && most < CONFIG_MAX_HOT; i++)
+		most += pool_most(&config->upstreams[i]);
+	if (most > CONFIG_MAX_HOT)
+		most = CONFIG_MAX_HOT;
+	return most ? most + HOT_SPARE : 0;
+}
+
+uint32_t tcp_box_descriptors(const struct config *config)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < config->n_upstreams; i++)
+		count += config->upstreams[i].pool.share ? 2 * config->upstreams[i].n_servers : 0;
+	return (uint32_t)count;
+}
+
+static int init_pools(struct tcp *tcp, const struct config *config, uint32_t workers, uint32_t capacity)
+{
+	uint32_t most = tcp_hot_most(config);
+	void *region;
+	int error = pools_init(&tcp->pools, tcp->loop, &tcp->conns, tcp->shm, tcp->seat, workers, most, CONNS_SPARE + HOT_SPARE);
+	if (!error && most)
+		error = region_reserve(slab_region_bytes(sizeof(struct reuse), capacity), &region);
+	if (!error && most)
+		slab_init(&tcp->reuses, region, sizeof(struct reuse), capacity);
+	return error;
+}
+
+int tcp_init(struct tcp *tcp, struct loop *loop, struct ring *ring, const struct config *config, const struct tcp_places *places,
+        struct shm *shm, uint32_t seat, uint32_t capacity, uint32_t hot, size_t buffers, unsigned pipes, uint32_t start,
+        struct accept_socket *sockets, uint32_t n_sockets)
 {
 	void *region;
 	*tcp = (struct tcp){ .loop = loop, .shm = shm, .seat = seat, .seat_row = &shm->seats[seat], .wheel_timer_ns = WHEEL_NEVER };
 	wheel_init(&tcp->wheel, loop_now_ns(loop));
 	loop_timer_init(&tcp->wheel_timer, on_wheel_timer);
 	tcp->engine.loop = loop;
+	tcp->engine.conns = &tcp->conns;
 	tcp->engine.session = &session_relay_ops;
 	tcp->engine.buffer_exhausted = &tcp->seat_row->buffer_exhausted;
+	tcp->engine.pipes = &tcp->pipes;
+	tcp->engine.spliced_bytes = &tcp->seat_row->spliced_bytes;
+	tcp->engine.pipe_exhausted = &tcp->seat_row->pipe_exhausted;
 	int error = buffers_init(&tcp->engine.buffers, buffers);
+	if (!error)
+		error = pipes_init(&tcp->pipes, pipes);
+	if (!error)
+		error = conns_init(&tcp->conns, loop, ring, conn_capacity(capacity, hot), &tcp->seat_row->buffer_exhausted);
 	if (!error)
 		error = region_reserve(slab_region_bytes(sizeof(struct session), capacity), &region);
 	if (!error) {
 		slab_init(&tcp->sessions, region, sizeof(struct session), capacity);
+		error = init_pools(tcp, config, places->workers, capacity);
+	}
+	if (!error) {
 		error = init_upstreams(tcp, config, places, start);
 	}
 	if (!error)
@@ -182,15 +251,25 @@ int tcp_init(struct tcp *tcp, struct loop *loop, const struct config *config, co
 	return 0;
 }
 
+void tcp_close_pools(struct tcp *tcp)
+{
+	pools_close(&tcp->pools);
+}
+
 void tcp_fini(struct tcp *tcp)
 {
+	pools_fini(&tcp->pools);
 	for (uint32_t i = 0; i < tcp->n_upstreams; i++)
 		upstream_fini(&tcp->upstreams[i]);
 	free(tcp->upstreams);
 	free(tcp->listeners);
 	if (tcp->sessions.region)
 		region_close(tcp->sessions.region, slab_region_bytes(sizeof(struct session), tcp->sessions.capacity));
+	if (tcp->reuses.region)
+		region_close(tcp->reuses.region, slab_region_bytes(sizeof(struct reuse), tcp->reuses.capacity));
+	conns_fini(&tcp->conns);
 	buffers_fini(&tcp->engine.buffers);
+	pipes_fini(&tcp->pipes);
 	*tcp = (struct tcp){ 0 };
 }
 

@@ -6,6 +6,7 @@
 #define AEGIS_TCP_TCP_H
 
 #include "net/acceptor.h"
+#include "relay/pipes.h"
 #include "tcp/session.h"
 
 struct tcp_listener {
@@ -23,8 +24,12 @@ struct tcp {
 	struct wheel wheel;
 	struct loop_timer wheel_timer;
 	uint64_t wheel_timer_ns; /* when it fires */
+	struct conns conns;
 	struct relay_engine engine;
+	struct pipes pipes;
 	struct slab sessions;
+	struct slab reuses; /* as many; of zero size where no upstream has a pool */
+	struct pools pools;
 	struct session *oldest, *newest;
 	struct acceptor acceptor;
 	struct tcp_listener *listeners;
@@ -38,13 +43,26 @@ struct tcp {
 struct tcp_places {
 	const uint32_t *listeners;      /* [listener]: row in shared memory */
 	const uint32_t *const *servers; /* [upstream][server]: row in shared memory */
+	const struct box *const *boxes; /* [upstream]: NULL, or [server]; NULL where nobody shares */
+	uint32_t workers;               /* of the generation */
 };
 
-/* capacity is the most sessions at a time, buffers how many buffers slow readers may hold. sockets are those to accept from, their listener
- * an index into the settings; the memory stays the caller's. start turns the rotation of servers. 0 or a negative errno. */
-must_check int tcp_init(struct tcp *tcp, struct loop *loop, const struct config *config, const struct tcp_places *places, struct shm *shm,
-        uint32_t seat, uint32_t capacity, size_t buffers, uint32_t start, struct accept_socket *sockets, uint32_t n_sockets);
+/* How many hot connections the settings ask of a worker. */
+uint32_t tcp_hot_most(const struct config *config);
+/* How many descriptors a worker has for what is shared. */
+uint32_t tcp_box_descriptors(const struct config *config);
+
+/* ring: NULL for the engine on epoll. capacity is the most sessions at a time, hot how many connections there may be beyond those of that
+ * many sessions (hot ones may use the room of sessions too, until those need it), buffers how many buffers slow readers may hold, pipes how
+ * many pipes there may be for splicing. sockets are those to accept from, their listener an index into the settings; the memory stays the
+ * caller's. start turns the rotation of servers. 0 or a negative errno. */
+must_check int tcp_init(struct tcp *tcp, struct loop *loop, struct ring *ring, const struct config *config, const struct tcp_places *places,
+        struct shm *shm, uint32_t seat, uint32_t capacity, uint32_t hot, size_t buffers, unsigned pipes, uint32_t start,
+        struct accept_socket *sockets, uint32_t n_sockets);
 void tcp_fini(struct tcp *tcp);
+
+/* Hot connections are of no use any more: close them, keep none. Before the ring goes away at the latest. */
+void tcp_close_pools(struct tcp *tcp);
 
 /* To be called before the loop sleeps: wake up for the next deadline. */
 void tcp_before_sleep(struct tcp *tcp);
@@ -61,6 +79,7 @@ static inline uint32_t tcp_active(const struct tcp *tcp)
 /* For session.c. */
 bool tcp_reserve(struct tcp *tcp, const struct tcp_listener *listener, enum reason *why_not);
 void tcp_release(struct tcp *tcp, const struct tcp_listener *listener);
+bool tcp_make_room(struct tcp *tcp); /* close some hot connections; false when there are none */
 void tcp_forget(struct tcp *tcp, struct session *session);
 
 #endif

@@ -69,8 +69,10 @@ static void make_server(const struct shm *shm, uint32_t row, struct snapshot_ser
 	out->backup = (flags & SHM_SERVER_BACKUP) != 0;
 	out->disabled = (flags & SHM_SERVER_DISABLED) != 0;
 	out->weight = atomic_load(&server->weight);
-	out->active = atomic_load(&shm_limit(shm, limit_server(shm, row))->used);
 	sums_add_server(shm, row, &out->totals);
+	uint32_t held = atomic_load(&shm_limit(shm, limit_server(shm, row))->used);
+	out->active = held > out->totals.hot ? held - (uint32_t)out->totals.hot : 0;
+	out->totals.hot += atomic_load(&server->boxed);
 }
 
 /* The longest turn lately; a loop that does not turn at all cannot tell, but its beat is late then. */

@@ -42,7 +42,7 @@ struct snapshot_server {
 	bool in_use;
 	bool backup;
 	bool disabled;
-	uint32_t active;
+	uint32_t active; /* with a client; totals.hot wait for one */
 	uint32_t weight;
 	struct server_sum totals;
 };

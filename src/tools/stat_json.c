@@ -167,6 +167,7 @@ static void json_server(struct json *json, const struct snapshot_server *server)
 	json_string(json, "name", server->name);
 	json_string(json, "address", server->address);
 	json_u64(json, "active", server->active);
+	json_u64(json, "hot", server->totals.hot);
 	json_u64(json, "weight", server->weight);
 	json_bool(json, "backup", server->backup);
 	json_bool(json, "disabled", server->disabled);
@@ -174,6 +175,14 @@ static void json_server(struct json *json, const struct snapshot_server *server)
 	json_u64(json, "failures", server->totals.failures);
 	json_u64(json, "sent", server->totals.sent_bytes);
 	json_u64(json, "received", server->totals.received_bytes);
+	json_open(json, "pool", '{');
+	json_u64(json, "hits", server->totals.pool_hits);
+	json_u64(json, "misses", server->totals.pool_misses);
+	json_u64(json, "kept", server->totals.pool_kept);
+	json_u64(json, "pinned", server->totals.pool_pinned);
+	json_u64(json, "stale", server->totals.pool_stale);
+	json_u64(json, "stale_retries", server->totals.pool_stale_retries);
+	json_close(json, '}');
 	json_close(json, '}');
 }
 

@@ -279,8 +279,11 @@ static const struct metric rows[] = { GAUGE("build_info", "version, engine", "Al
 	GAUGE("connections_max", "", "The limit on open connections (max_connections), 0 = none", print_max),
 	GAUGE("listener_connections_active", "listener", "Connections that are open", print_listener_active),
 	GAUGE("listener_connections_max", "listener", "The limit on open connections of the listener, 0 = none", print_listener_max),
-	GAUGE("server_connections_active", "upstream, server", "Connections to the server that are open", print_server_active),
-	GAUGE("server_weight", "upstream, server", "The weight of the server", print_server_weight),
+	GAUGE("server_connections_active", "upstream, server", "Connections to the server that a client uses", print_server_active),
+#define X(field, metric, help) { metric, "upstream, server", help, METRIC_GAUGE, offsetof(struct server_sum, field), print_server },
+	SERVER_GAUGES(X)
+#undef X
+	        GAUGE("server_weight", "upstream, server", "The weight of the server", print_server_weight),
 	GAUGE("server_disabled", "upstream, server", "1 when the server is disabled, else 0", print_server_disabled),
 	GAUGE("worker_connections_active", "worker", "Connections that the worker holds", print_slot_active),
 	GAUGE("worker_loop_lag_seconds", "worker", "The longest turn of the event loop in the last second", print_slot_lag),

@@ -157,6 +157,7 @@ static void add_server(struct grid *grid, const struct snapshot_server *server, 
 	else
 		grid_add(grid, "%s%" PRIu32, server->backup ? "backup " : "", server->weight);
 	grid_add(grid, "%" PRIu32, server->active);
+	add_u64(grid, server->totals.hot);
 	add_u64(grid, server->totals.connections);
 	add_u64(grid, server->totals.failures);
 	add_bytes(grid, server->totals.sent_bytes);
@@ -167,8 +168,8 @@ static void print_servers(const struct snapshot *snapshot, FILE *out)
 {
 	struct grid grid;
 	const char *upstream = NULL;
-	grid_init(&grid, "lllrrrrrr");
-	TITLES(&grid, "UPSTREAM", "SERVER", "ADDRESS", "WEIGHT", "ACTIVE", "TOTAL", "FAILED", "SENT", "RECEIVED");
+	grid_init(&grid, "lllrrrrrrr");
+	TITLES(&grid, "UPSTREAM", "SERVER", "ADDRESS", "WEIGHT", "ACTIVE", "HOT", "TOTAL", "FAILED", "SENT", "RECEIVED");
 	for (size_t i = 0; i < snapshot->n_servers; i++) {
 		const struct snapshot_server *server = &snapshot->servers[i];
 		if (!server->in_use)

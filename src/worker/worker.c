@@ -1,6 +1,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,9 +33,9 @@ struct worker {
 	uint32_t pace_per_s;
 	uint32_t pace_credit; /* what is less than a connection */
 	bool draining;
-	uint64_t woke_ns;
-	uint64_t lag_ns; /* the longest turn since the last beat */
 	uint64_t log_dropped;
+	struct ring *ring; /* NULL: the engine is epoll */
+	struct ring_port loop_port;
 };
 
 static void say(struct worker *worker, enum message kind, uint32_t value)
@@ -57,28 +58,69 @@ static void on_beat(struct loop_timer *timer)
 	struct worker *worker = container_of(timer, struct worker, beat);
 	struct shm_seat *seat = worker->seat;
 	atomic_store_explicit(&seat->beat_ns, loop_now_ns(worker->loop), memory_order_relaxed);
-	atomic_store_explicit(&seat->loop_lag_ns, worker->lag_ns, memory_order_relaxed);
-	worker->lag_ns = 0;
+	atomic_store_explicit(&seat->loop_lag_ns, loop_take_longest_turn_ns(worker->loop), memory_order_relaxed);
 	counter_add(&seat->log_drops, log_dropped() - worker->log_dropped);
 	worker->log_dropped = log_dropped();
 	set_title(worker, worker->draining ? "draining" : "running");
 	loop_timer_start(worker->loop, &worker->beat, BEAT_NS);
 }
 
-static void after_sleep(void *arg)
-{
-	struct worker *worker = arg;
-	worker->woke_ns = loop_now_ns(worker->loop);
-}
-
 static void before_sleep(void *arg)
 {
 	struct worker *worker = arg;
-	uint64_t turn_ns = clock_now_ns() - worker->woke_ns;
-	if (worker->woke_ns && turn_ns > worker->lag_ns)
-		worker->lag_ns = turn_ns;
 	counter_add(&worker->seat->turns, 1);
 	tcp_before_sleep(&worker->tcp);
+}
+
+/* --- the engine: what the worker waits with ------------------------------------------------------------------------------ */
+
+static void on_woke(void *arg)
+{
+	struct worker *worker = arg;
+	loop_woke(worker->loop);
+}
+
+static void on_ring_wait(void *arg, bool sleep)
+{
+	struct worker *worker = arg;
+	int error = ring_wait(worker->ring, sleep ? -1 : 0, on_woke, worker);
+	if (error >= 0)
+		return;
+	log_error("io_uring failed: %s; this worker ends and is replaced", strerror(-error));
+	_exit(EXIT_FAILURE);
+}
+
+/* The loop's own descriptors have something. */
+static void on_loop_ready(struct ring_port *port, unsigned op, int result, unsigned flags, unsigned buffer)
+{
+	struct worker *worker = container_of(port, struct worker, loop_port);
+	(void)op;
+	(void)result;
+	(void)buffer;
+	loop_poll_ready(worker->loop);
+	if (!(flags & RING_MORE))
+		ring_poll(worker->ring, &worker->loop_port, loop_poll_fd(worker->loop), POLLIN, true);
+}
+
+static void choose_engine(struct worker *worker)
+{
+	static const struct ring_shape shape = {
+		.entries = 1024, .completions = 8192, .buffers = CONNS_RING_BUFFERS, .buffer_bytes = CONNS_RING_BUFFER_BYTES
+	};
+	char why[160];
+	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
+	enum engine_kind wanted = worker->args->config->engine;
+	if (wanted == ENGINE_EPOLL)
+		return;
+	worker->ring = ring_new(&shape, why, sizeof why);
+	atomic_store(&worker->seat->engine, worker->ring ? SEAT_ENGINE_IO_URING : SEAT_ENGINE_EPOLL);
+	if (!worker->ring) {
+		log_line(wanted == ENGINE_IO_URING ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "no io_uring: %s; going on with epoll", why);
+		return;
+	}
+	worker->loop_port.fn = on_loop_ready;
+	ring_poll(worker->ring, &worker->loop_port, loop_poll_fd(worker->loop), POLLIN, true);
+	loop_set_waiter(worker->loop, on_ring_wait, worker);
 }
 
 /* --- draining ------------------------------------------------------------------------------------------------------------ */
@@ -130,6 +172,7 @@ static void drain(struct worker *worker, bool refuse, uint32_t pace_per_s, uint6
 			close(worker->sockets[i].fd);
 		worker->n_sockets = 0;
 		worker->draining = true;
+		tcp_close_pools(&worker->tcp);
 		atomic_store_explicit(&worker->seat->state, SEAT_DRAINING, memory_order_relaxed);
 		set_title(worker, "draining");
 		say(worker, MESSAGE_STOPPED, 0);
@@ -170,6 +213,7 @@ static void on_message(struct worker *worker, const struct channel_message *mess
 	case MESSAGE_QUIT:
 		worker->draining = true;
 		tcp_end_all(&worker->tcp, REASON_DRAIN_TIMEOUT);
+		tcp_close_pools(&worker->tcp);
 		loop_stop(worker->loop);
 		break;
 	case MESSAGE_LOG:
@@ -225,19 +269,39 @@ static int collect_sockets(struct worker *worker)
 	return 0;
 }
 
+static size_t buffer_count(const struct worker *worker)
+{
+	size_t count = worker->args->config->buffer_memory_bytes / RELAY_BUFFER_BYTES / worker->args->workers;
+	return count > BUFFERS_MIN ? count : BUFFERS_MIN;
+}
+
+/* Pipes hold what slow readers have not taken, as buffers do. */
+static unsigned pipe_count(const struct worker *worker)
+{
+	return pipes_share(worker->args->workers, worker->args->descriptors, buffer_count(worker) * RELAY_BUFFER_BYTES);
+}
+
+static uint64_t own_descriptors(const struct worker *worker)
+{
+	return OWN_DESCRIPTORS + worker->n_sockets + 2 * pipe_count(worker) + tcp_box_descriptors(worker->args->config);
+}
+
 /* Two descriptors a connection, and one connection more than max_connections, which is the one to be rejected. */
 static uint32_t session_capacity(const struct worker *worker)
 {
-	uint64_t own = OWN_DESCRIPTORS + worker->n_sockets;
+	uint64_t own = own_descriptors(worker);
 	uint64_t by_descriptors = worker->args->descriptors > own + 2 ? (worker->args->descriptors - own) / 2 : 1;
 	uint64_t wanted = (uint64_t)worker->args->config->max_connections + 1;
 	return (uint32_t)(by_descriptors < wanted ? by_descriptors : wanted);
 }
 
-static size_t buffer_count(const struct worker *worker)
+/* What is left for hot connections when all sessions have theirs; without anything left they use the room of sessions while it is free. */
+static uint32_t hot_capacity(const struct worker *worker)
 {
-	size_t count = worker->args->config->buffer_memory_bytes / RELAY_BUFFER_BYTES / worker->args->workers;
-	return count > BUFFERS_MIN ? count : BUFFERS_MIN;
+	uint64_t taken = own_descriptors(worker) + 2 * (uint64_t)session_capacity(worker);
+	uint64_t left = worker->args->descriptors > taken ? worker->args->descriptors - taken : 0;
+	uint32_t most = tcp_hot_most(worker->args->config);
+	return left < most ? (uint32_t)left : most;
 }
 
 static void pin(const struct worker_args *args)
@@ -257,20 +321,24 @@ static int set_up(struct worker *worker)
 		log_error("cannot make an event loop (epoll): out of descriptors or memory");
 		return -ENOMEM;
 	}
-	int error = collect_sockets(worker);
+	int error = privileges_drop(args->identity);
+	if (error) {
+		log_error("cannot give up privileges (become %s): %s", args->identity->user, strerror(-error));
+		return error;
+	}
+	choose_engine(worker);
+	error = collect_sockets(worker);
 	if (!error)
-		error = tcp_init(&worker->tcp, worker->loop, args->config, &args->places, args->shm, args->seat, session_capacity(worker),
-		        buffer_count(worker), args->slot, worker->sockets, worker->n_sockets);
+		error = tcp_init(&worker->tcp, worker->loop, worker->ring, args->config, &args->places, args->shm, args->seat,
+		        session_capacity(worker), hot_capacity(worker), buffer_count(worker), pipe_count(worker), args->slot,
+		        worker->sockets, worker->n_sockets);
 	if (error) {
 		log_error("cannot set up: %s", strerror(-error));
 		return error;
 	}
 	worker->tcp.empty = on_empty;
 	worker->tcp.empty_arg = worker;
-	error = privileges_drop(args->identity);
-	if (error)
-		log_error("cannot give up privileges (become %s): %s", args->identity->user, strerror(-error));
-	return error;
+	return 0;
 }
 
 int worker_run(const struct worker_args *args)
@@ -284,7 +352,7 @@ int worker_run(const struct worker_args *args)
 	if (set_up(&worker))
 		goto out;
 	set_title(&worker, "starting");
-	loop_on_turn(worker.loop, before_sleep, after_sleep, &worker);
+	loop_on_turn(worker.loop, before_sleep, &worker);
 	loop_timer_init(&worker.beat, on_beat);
 	loop_timer_init(&worker.pace, on_pace);
 	loop_timer_init(&worker.deadline, on_deadline);
@@ -297,6 +365,7 @@ int worker_run(const struct worker_args *args)
 	set_title(&worker, "exiting");
 	status = EXIT_SUCCESS;
 out:
+	ring_free(worker.ring);
 	if (worker.loop)
 		tcp_fini(&worker.tcp);
 	loop_free(worker.loop);

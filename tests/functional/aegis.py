@@ -1,7 +1,8 @@
 """The functional tests' ground: a private directory for each test, Aegis as a process, backends, clients, and waiting.
 
 A script is run by "make check", or by hand:  AEGIS_BUILDDIR=build AEGIS_SRCDIR=. python3 tests/functional/test_relay.py [Class[.test]]
-AEGIS_TEST_SLOW=4 multiplies every deadline (sanitizer builds get 4 by themselves); AEGIS_TEST_LONG=1 runs the long versions.
+AEGIS_TEST_SLOW=4 multiplies every deadline (sanitizer builds get 4 by themselves); AEGIS_TEST_LONG=1 runs the long versions;
+AEGIS_TEST_ENGINE=io_uring (or epoll) has every Aegis that does not choose its engine itself run on that one.
 
 Nothing here waits by sleeping for a time that ought to be enough: a condition is asked for until a deadline, or an event is awaited.
 Every test ends with the same questions (Aegis.stop): is every gauge back at zero, does each connection have its one close reason, is the
@@ -27,6 +28,8 @@ import unittest
 # The tests import all they need from here.
 from ground import *
 from wire import *
+
+ENGINE = os.environ.get("AEGIS_TEST_ENGINE")
 
 # --- settings --------------------------------------------------------------------------------------------------------------
 
@@ -183,7 +186,8 @@ class Aegis:
         self.notifications = Notifications(test.directory / f"notify{Aegis._count}")
         test.addCleanup(self.notifications.close)
         variables = {**os.environ, "NOTIFY_SOCKET": self.notifications.path, **(environment or {})}
-        command = [*wrapper, AEGIS, "-c", self.config, "-r", self.directory, *args]
+        engine = [] if ENGINE is None or "engine" in libconfig(settings or "") else ["-e", f'engine = "{ENGINE}";']
+        command = [*wrapper, AEGIS, "-c", self.config, "-r", self.directory, *engine, *args]
         if nobody:
             popen.update(drop_to_nobody())
         with open(self.log_path, "wb") as log:

@@ -134,6 +134,8 @@ class Exact(Case):
                                    and stat["connections"]["active"] == 20 - victim["connections"],
                                    "a new worker, and the places of the old one free")
             self.assertEqual(stat["listeners"][0]["active"], 20 - victim["connections"])
+            # With io_uring the kernel takes the sockets of a killed process down a moment after the process.
+            wait_until(lambda: sum(map(readable, held)) >= victim["connections"], "the killed worker's connections to break")
             alive = [sock for sock in held if not readable(sock)]
             self.assertEqual(len(alive), 20 - victim["connections"], "connections of other workers broke")
             for sock in alive:
@@ -269,13 +271,15 @@ def listens(sock):
 
 
 class Options(Case):
-    def look(self, tcp_options, backlog=4096):
-        """A worker's three kinds of socket: listening, towards the client, towards the server."""
+    def look(self, tcp_options, backlog=4096, second_message=True):
+        """A worker's three kinds of socket: listening, towards the client, towards the server, after one message or two."""
         server = Echo(self)
         of_servers = {name: value for name, value in tcp_options.items() if name not in ("defer_accept", "fast_open")}
         proxy, address = self.proxy(server.address, listener={"tcp": tcp_options, "backlog": backlog}, upstream={"tcp": of_servers}, workers=1)
         client = self.connect(address)
         echo(client)
+        if second_message:
+            echo(client)
         pid = proxy.workers()[0]["pid"]
         found = [socket_of(pid, lambda sock: listens(sock)),
                  socket_of(pid, lambda sock: not listens(sock) and sock.getpeername() == client.getsockname()),
@@ -305,6 +309,14 @@ class Options(Case):
             self.assertEqual(tcp(sock, socket.TCP_USER_TIMEOUT), 11_000)
             self.assertEqual(level(sock, socket.SO_RCVBUF), 2 * 32 * KIB)  # the kernel doubles what is asked for
             self.assertEqual(level(sock, socket.SO_SNDBUF), 2 * 48 * KIB)
+
+    def test_a_quiet_connection_gets_its_options_too(self):
+        """The socket towards the server has most of its options from the second message on, or after a second."""
+        _, _, server = self.look({}, second_message=False)
+        self.assertFalse(level(server, socket.SO_KEEPALIVE))
+        wait_until(lambda: level(server, socket.SO_KEEPALIVE), "keepalive on a quiet connection")
+        self.assertEqual(tcp(server, socket.TCP_KEEPIDLE), 60)
+        self.assertTrue(tcp(server, socket.TCP_NODELAY))
 
     def test_keepalive_off(self):
         _, client, server = self.look({"keepalive": "0s", "user_timeout": "0s"})

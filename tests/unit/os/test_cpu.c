@@ -7,12 +7,49 @@
 /* clang-format on */
 
 #include <errno.h>
+#include <numa.h>
+#include <numaif.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "os/cpu.h"
 #include "scratch.h"
+
+/* --- a machine of several nodes: what libnuma would say of it, and what the kernel is asked for --------------------------- */
+
+static struct {
+	bool on;
+	int node; /* of every CPU */
+	int error;
+	int calls;
+	int mode;
+	unsigned long nodes;
+	unsigned long bits;
+} fake;
+
+int numa_available(void)
+{
+	return fake.on || syscall(SYS_get_mempolicy, NULL, NULL, 0, NULL, 0) == 0 ? 0 : -1;
+}
+
+int numa_node_of_cpu(int cpu)
+{
+	(void)cpu;
+	return fake.on ? fake.node : 0;
+}
+
+long set_mempolicy(int mode, const unsigned long *nodes, unsigned long bits)
+{
+	fake.calls++;
+	fake.mode = mode;
+	fake.nodes = nodes ? *nodes : 0;
+	fake.bits = bits;
+	errno = fake.error;
+	return fake.error ? -1 : 0;
+}
 
 struct file {
 	const char *name;
@@ -163,6 +200,60 @@ static void test_mask_and_pin(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* In a child, which may pin itself. Returns its exit code. */
+static int in_child(int (*function)(int cpu), int cpu)
+{
+	int status;
+	pid_t child = fork();
+	if (child == 0)
+		_exit(function(cpu));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void fake_begin(int node, int error)
+{
+	memset(&fake, 0, sizeof fake); /* libnuma asks when it is loaded, too */
+	fake.on = true;
+	fake.node = node;
+	fake.error = error;
+}
+
+static int pin_on_node_5(int cpu)
+{
+	int node = -7;
+	fake_begin(5, 0);
+	if (cpu_pin(cpu, &node) != 0 || node != 5)
+		return 1;
+	/* The kernel takes one bit less than it is told. */
+	return fake.calls == 1 && fake.mode == MPOL_PREFERRED && fake.nodes == 1UL << 5 && fake.bits > 6 ? 0 : 2;
+}
+
+static int pin_in_a_sandbox(int cpu)
+{
+	int node = -7;
+	fake_begin(1, EPERM);
+	return cpu_pin(cpu, &node) == 0 && node == 1 ? 0 : 1;
+}
+
+static int pin_without_a_node(int cpu)
+{
+	int node = -7;
+	fake_begin(-1, 0);
+	return cpu_pin(cpu, &node) == 0 && node == -1 && fake.calls == 0 ? 0 : 1;
+}
+
+static void test_memory_is_asked_for_on_the_cpus_node(void **state)
+{
+	(void)state;
+	static struct cpu_set cpus;
+	cpu_usable("", &cpus);
+	assert_int_equal(in_child(pin_on_node_5, cpus.cpus[0]), 0);
+	assert_int_equal(in_child(pin_in_a_sandbox, cpus.cpus[0]), 0);
+	assert_int_equal(in_child(pin_without_a_node, cpus.cpus[0]), 0);
+}
+
 static void test_pin_to_what_is_not_there(void **state)
 {
 	(void)state;
@@ -185,6 +276,7 @@ int main(void)
 		cmocka_unit_test(test_path_too_long_falls_back_to_the_mount),
 		cmocka_unit_test(test_worker_count),
 		cmocka_unit_test(test_mask_and_pin),
+		cmocka_unit_test(test_memory_is_asked_for_on_the_cpus_node),
 		cmocka_unit_test(test_pin_to_what_is_not_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

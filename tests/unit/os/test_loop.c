@@ -266,7 +266,7 @@ static void test_a_timer_that_starts_itself_does_not_hold_up_the_turn(void **sta
 	assert_int_equal(alarm.fired, 2);
 }
 
-static int sleeps, wakes;
+static int sleeps;
 
 static void before_sleep(void *arg)
 {
@@ -274,21 +274,146 @@ static void before_sleep(void *arg)
 	sleeps++;
 }
 
-static void after_sleep(void *arg)
-{
-	assert_ptr_equal(arg, &sleeps);
-	wakes++;
-}
-
 static void test_turns_are_told(void **state)
 {
 	(void)state;
-	sleeps = wakes = 0;
-	loop_on_turn(loop, before_sleep, after_sleep, &sleeps);
+	sleeps = 0;
+	loop_on_turn(loop, before_sleep, &sleeps);
 	turn();
 	turn();
 	assert_int_equal(sleeps, 2);
-	assert_int_equal(wakes, 2);
+}
+
+static void test_the_longest_turn_begins_anew_when_taken(void **state)
+{
+	(void)state;
+	turn();
+	turn();
+	(void)loop_take_longest_turn_ns(loop);
+	assert_int_equal(loop_take_longest_turn_ns(loop), 0);
+}
+
+/* --- edge-triggered -------------------------------------------------------------------------------------------------------------- */
+
+static void watch_edges(struct end *end, int events)
+{
+	assert_int_equal(loop_io_set(loop, &end->io, end->fd, events | LOOP_EDGE), 0);
+}
+
+static void open_edge_pair(struct end pair[2])
+{
+	int fds[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	for (int i = 0; i < 2; i++) {
+		pair[i] = (struct end){ .fd = fds[i] };
+		loop_io_init(&pair[i].io, on_end);
+		watch_edges(&pair[i], LOOP_READ);
+	}
+}
+
+static void test_an_edge_is_told_once(void **state)
+{
+	(void)state;
+	struct end pair[2];
+	open_edge_pair(pair);
+	assert_int_equal(write(pair[0].fd, "x", 1), 1);
+	turn();
+	assert_int_equal(pair[1].calls, 1);
+	turn(); /* nobody read it, and nothing happened */
+	assert_int_equal(pair[1].calls, 1);
+	assert_int_equal(write(pair[0].fd, "y", 1), 1);
+	turn();
+	assert_int_equal(pair[1].calls, 2);
+	close_end(&pair[0]);
+	turn();
+	assert_int_equal(pair[1].calls, 3);
+	assert_true(pair[1].last & LOOP_ENDED);
+	close_end(&pair[1]);
+}
+
+static void test_room_is_an_edge_too(void **state)
+{
+	(void)state;
+	struct end pair[2];
+	static const char zeros[4096];
+	open_edge_pair(pair);
+	while (write(pair[0].fd, zeros, sizeof zeros) > 0)
+		;
+	watch_edges(&pair[0], LOOP_READ | LOOP_WRITE);
+	turn();
+	assert_int_equal(pair[0].calls, 0);
+	char drain[4096];
+	while (read(pair[1].fd, drain, sizeof drain) > 0)
+		;
+	turn();
+	assert_int_equal(pair[0].calls, 1);
+	assert_true(pair[0].last & LOOP_WRITE);
+	close_end(&pair[0]);
+	close_end(&pair[1]);
+}
+
+static int again_left;
+
+static void on_again(struct loop_io *io, int events)
+{
+	struct end *end = container_of(io, struct end, io);
+	assert_true(events & LOOP_READ);
+	end->calls++;
+	if (again_left-- > 0)
+		loop_io_again(loop, io);
+}
+
+static void test_who_asks_again_is_called_in_the_next_turn(void **state)
+{
+	(void)state;
+	struct end pair[2];
+	open_edge_pair(pair);
+	loop_io_hand_over(&pair[0].io, on_again);
+	again_left = 2;
+	loop_io_again(loop, &pair[0].io);
+	loop_io_again(loop, &pair[0].io); /* twice is once */
+	turn();
+	assert_int_equal(pair[0].calls, 1);
+	turn();
+	turn();
+	assert_int_equal(pair[0].calls, 3);
+	turn();
+	assert_int_equal(pair[0].calls, 3);
+	again_left = 0;
+	loop_io_again(loop, &pair[0].io);
+	loop_io_again(loop, &pair[1].io);
+	close_end(&pair[0]); /* not called any more */
+	turn();
+	assert_int_equal(pair[0].calls, 3);
+	assert_int_equal(pair[1].calls, 2); /* and of the end of the other one */
+	close_end(&pair[1]);
+}
+
+static int waits;
+
+static void on_wait(void *arg, bool sleep)
+{
+	(void)sleep;
+	assert_ptr_equal(arg, &waits);
+	waits++;
+	loop_woke(loop);
+	loop_poll_ready(loop);
+}
+
+static void test_another_way_to_wait(void **state)
+{
+	(void)state;
+	struct end pair[2];
+	open_pair(pair);
+	waits = 0;
+	loop_set_waiter(loop, on_wait, &waits);
+	assert_int_equal(write(pair[0].fd, "x", 1), 1);
+	turn();
+	assert_true(waits > 0);
+	assert_int_equal(pair[1].calls, waits); /* level-triggered: asked after each wait */
+	loop_set_waiter(loop, NULL, NULL);
+	close_end(&pair[0]);
+	close_end(&pair[1]);
 }
 
 int main(void)
@@ -305,6 +430,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_timers_fire_in_order_and_not_early, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_timer_that_starts_itself_does_not_hold_up_the_turn, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_turns_are_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_the_longest_turn_begins_anew_when_taken, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_an_edge_is_told_once, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_room_is_an_edge_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_who_asks_again_is_called_in_the_next_turn, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_another_way_to_wait, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 /* clang-format on */
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 
 #include "os/region.h"
@@ -160,6 +161,42 @@ static void test_open_what_is_no_region(void **state)
 	assert_int_equal(size, 7);
 }
 
+/* The flags that the kernel shows for the mapping at base (proc(5), VmFlags). */
+static void mapping_flags(const void *base, char *flags, size_t size)
+{
+	char line[512];
+	bool found = false;
+	FILE *file = fopen("/proc/self/smaps", "re");
+	assert_non_null(file);
+	*flags = '\0';
+	while (fgets(line, sizeof line, file)) {
+		unsigned long start, end;
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			found = start == (uintptr_t)base;
+		else if (found && strncmp(line, "VmFlags:", 8) == 0)
+			snprintf(flags, size, "%s", line);
+	}
+	fclose(file);
+}
+
+/* A row touched here and there must not have the kernel read megabytes of holes around it. */
+static void test_shared_ones_are_not_read_ahead(void **state)
+{
+	(void)state;
+	const char *path = scratch_path(&scratch, "stats");
+	char flags[512];
+	void *base, *seen;
+	uint64_t size;
+	assert_int_equal(region_create(path, big, (gid_t)-1, &base), 0);
+	assert_int_equal(region_open(path, 0, &seen, &size), 0);
+	mapping_flags(base, flags, sizeof flags);
+	assert_non_null(strstr(flags, " rr ")); /* random read */
+	mapping_flags(seen, flags, sizeof flags);
+	assert_non_null(strstr(flags, " rr "));
+	region_close(seen, size);
+	region_close(base, big);
+}
+
 static void test_reserve(void **state)
 {
 	(void)state;
@@ -186,6 +223,7 @@ int main(void)
 		TEST(test_replace_leaves_the_old_one_mapped),
 		TEST(test_create_fails_without_a_trace),
 		TEST(test_open_what_is_no_region),
+		TEST(test_shared_ones_are_not_read_ahead),
 		cmocka_unit_test(test_reserve),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* The relay between two real TCP connections, driven by a real loop, in one process. */
+/* The relay: bytes, ends and resets, with each engine that works here. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,388 +6,490 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "relay/relay.h"
+#include "ground.h"
 
-#define GIVE_UP_NS (20 * NS_PER_S)
+enum { TOTAL = 24 * 1024 * 1024, SMALL_BUFFER = 65536 };
 
-struct fixture {
-	struct loop *loop;
-	struct relay_engine engine;
-	struct relay relay;
-	counter_t exhausted;
-	int client, server; /* the peers' ends */
-	int relay_client, relay_server;
-	size_t bytes[2];
-	bool done;
-	enum relay_end end;
-	enum side by;
-	struct loop_timer tick; /* what tick_at() asked for */
-	struct loop_timer poll; /* lets the test act between turns */
-	uint64_t deadline_ns;
-	bool (*step)(struct fixture *fixture); /* true = this run is over */
-};
-
-static struct fixture *fixture_of(struct relay *relay)
-{
-	return container_of(relay, struct fixture, relay);
-}
-
-static void on_bytes(struct relay *relay, enum side from, size_t count)
-{
-	fixture_of(relay)->bytes[from] += count;
-}
-
-static void on_done(struct relay *relay, enum relay_end end, enum side by)
-{
-	struct fixture *fixture = fixture_of(relay);
-	assert_false(fixture->done);
-	fixture->done = true;
-	fixture->end = end;
-	fixture->by = by;
-	relay_stop(relay);
-	close(fixture->relay_client);
-	close(fixture->relay_server);
-	fixture->relay_client = fixture->relay_server = -1;
-}
-
-static void on_tick_at(struct relay *relay, uint64_t due_ns)
-{
-	struct fixture *fixture = fixture_of(relay);
-	uint64_t now_ns = loop_now_ns(fixture->loop);
-	loop_timer_start(fixture->loop, &fixture->tick, due_ns > now_ns ? due_ns - now_ns : 0);
-}
-
-static void on_tick(struct loop_timer *timer)
-{
-	struct fixture *fixture = container_of(timer, struct fixture, tick);
-	if (!fixture->done)
-		relay_tick(&fixture->relay, loop_now_ns(fixture->loop));
-}
-
-static const struct relay_session_ops ops = { .bytes = on_bytes, .done = on_done, .tick_at = on_tick_at };
-
-static void on_poll(struct loop_timer *timer)
-{
-	struct fixture *fixture = container_of(timer, struct fixture, poll);
-	if (fixture->step(fixture)) {
-		loop_stop(fixture->loop);
-		return;
-	}
-	assert_true(clock_now_ns() < fixture->deadline_ns);
-	loop_timer_start(fixture->loop, timer, NS_PER_MS / 10);
-}
-
-static void run(struct fixture *fixture, bool (*step)(struct fixture *fixture))
-{
-	fixture->step = step;
-	fixture->deadline_ns = clock_now_ns() + GIVE_UP_NS;
-	loop_timer_start(fixture->loop, &fixture->poll, 0);
-	loop_run(fixture->loop);
-}
-
-/* A connected pair of TCP sockets; the second one is the relay's. */
-static void tcp_pair(int *peer, int *relays)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t length = sizeof address;
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	*peer = socket(AF_INET, SOCK_STREAM, 0);
-	assert_int_equal(connect(*peer, (struct sockaddr *)&address, length), 0);
-	*relays = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-	assert_true(*relays >= 0);
-	close(listener);
-}
-
-static int set_up_with(void **state, size_t buffers)
-{
-	struct fixture *fixture = calloc(1, sizeof *fixture);
-	fixture->loop = loop_new();
-	assert_non_null(fixture->loop);
-	fixture->engine = (struct relay_engine){ .loop = fixture->loop, .session = &ops, .buffer_exhausted = &fixture->exhausted };
-	assert_int_equal(buffers_init(&fixture->engine.buffers, buffers), 0);
-	loop_timer_init(&fixture->tick, on_tick);
-	loop_timer_init(&fixture->poll, on_poll);
-	tcp_pair(&fixture->client, &fixture->relay_client);
-	tcp_pair(&fixture->server, &fixture->relay_server);
-	assert_int_equal(relay_start(&fixture->relay, &fixture->engine, fixture->relay_client, fixture->relay_server), 0);
-	*state = fixture;
-	return 0;
-}
-
-static int set_up(void **state)
-{
-	return set_up_with(state, 8);
-}
-
-/* No buffer for slow readers at all. */
-static int set_up_starved(void **state)
-{
-	int result = set_up_with(state, 0);
-	struct fixture *fixture = *state;
-	assert_non_null(buffers_keep_scratch(&fixture->engine.buffers));
-	assert_null(fixture->engine.buffers.scratch);
-	return result;
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *fixture = *state;
-	relay_stop(&fixture->relay);
-	if (!fixture->done) {
-		close(fixture->relay_client);
-		close(fixture->relay_server);
-	}
-	close(fixture->client);
-	close(fixture->server);
-	buffers_fini(&fixture->engine.buffers);
-	loop_free(fixture->loop);
-	free(fixture);
-	return 0;
-}
-
-/* Byte n of a stream that repeats only after 251. */
-static char pattern(size_t n)
-{
-	return (char)(n % 251);
-}
-
-static size_t written, seen;
-enum { TOTAL = 24 * 1024 * 1024 };
-
-/* Write to one peer as much as it takes, until TOTAL. */
-static void feed(int fd)
-{
-	char block[32768];
-	while (written < TOTAL) {
-		size_t count = TOTAL - written < sizeof block ? TOTAL - written : sizeof block;
-		for (size_t i = 0; i < count; i++)
-			block[i] = pattern(written + i);
-		ssize_t sent = send(fd, block, count, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (sent < 0)
-			return;
-		written += (size_t)sent;
-	}
-}
-
-/* Read what is there, up to most. Returns the last result of recv(). */
-static ssize_t drain(int fd, size_t most)
-{
-	char block[16384];
-	ssize_t count;
-	while ((count = recv(fd, block, most < sizeof block ? most : sizeof block, MSG_DONTWAIT)) > 0) {
-		for (ssize_t i = 0; i < count; i++)
-			assert_int_equal(block[i], pattern(seen + (size_t)i));
-		seen += (size_t)count;
-		most -= (size_t)count;
-		if (most == 0)
-			break;
-	}
-	return count;
-}
-
-static bool feed_client_read_server_slowly(struct fixture *fixture)
-{
-	feed(fixture->client);
-	(void)drain(fixture->server, 7001 * 16);
-	return seen == TOTAL;
-}
+/* --- streams ----------------------------------------------------------------------------------------------------------------- */
 
 static void test_a_slow_reader_gets_every_byte(void **state)
 {
-	struct fixture *fixture = *state;
-	written = seen = 0;
-	run(fixture, feed_client_read_server_slowly);
-	assert_int_equal(fixture->bytes[SIDE_CLIENT], TOTAL);
-	assert_false(relay_holds(&fixture->relay));
-	assert_int_equal(fixture->engine.buffers.slab.in_use, 1); /* scratch */
-}
-
-static bool feed_client_only(struct fixture *fixture)
-{
-	size_t before = written;
-	static int still;
-	feed(fixture->client);
-	still = written == before ? still + 1 : 0;
-	return still > 200;
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_to_server_slowly);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
+	assert_false(relay_holds(&ground->relay));
 }
 
 static void test_an_unread_stream_is_held_back(void **state)
 {
-	struct fixture *fixture = *state;
-	int small = 65536;
-	(void)setsockopt(fixture->server, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-	(void)setsockopt(fixture->relay_server, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-	written = seen = 0;
-	run(fixture, feed_client_only);
-	assert_true(written < TOTAL);
-	assert_true(relay_holds(&fixture->relay));
-	assert_int_equal(fixture->engine.buffers.slab.in_use, 2); /* one is held, one is scratch */
-	run(fixture, feed_client_read_server_slowly);
-	assert_int_equal(fixture->bytes[SIDE_CLIENT], TOTAL);
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_is_held_back);
+	assert_true(ground->written < TOTAL);
+	assert_true(relay_holds(&ground->relay));
+	assert_true(relay_owes(&ground->relay, SIDE_SERVER));
+	assert_false(relay_owes(&ground->relay, SIDE_CLIENT));
+	assert_true(ground->engine.buffers.slab.in_use <= 2); /* one may be held, one is scratch */
+	ground_run(ground, step_client_to_server_slowly);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
 }
 
 static void test_without_buffers_it_still_flows(void **state)
 {
-	struct fixture *fixture = *state;
-	written = seen = 0;
-	run(fixture, feed_client_read_server_slowly);
-	assert_int_equal(fixture->bytes[SIDE_CLIENT], TOTAL);
-	assert_true(counter_get(&fixture->exhausted) > 0);
-	assert_null(fixture->engine.buffers.scratch);
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_to_server_slowly);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
+	assert_true(counter_get(&ground->exhausted) > 0);
+	assert_null(ground->engine.buffers.scratch);
 }
 
-static bool is_done(struct fixture *fixture)
+static size_t written_back, seen_back; /* the other direction of a test with two */
+
+static bool both_ways(struct ground *ground)
 {
-	return fixture->done;
+	(void)ground_feed(ground, ground->client);
+	(void)ground_drain(ground, ground->server, SIZE_MAX);
+	struct ground back = { .written = written_back, .seen = seen_back, .total = ground->total };
+	(void)ground_feed(&back, ground->server);
+	(void)ground_drain(&back, ground->client, SIZE_MAX);
+	written_back = back.written;
+	seen_back = back.seen;
+	return ground->seen == ground->total && back.seen == back.total;
 }
 
-static bool server_saw_the_end(struct fixture *fixture)
+static void test_both_ways_at_once(void **state)
 {
-	return drain(fixture->server, SIZE_MAX) == 0;
+	struct ground *ground = *state;
+	written_back = seen_back = 0;
+	ground_stream(ground, TOTAL);
+	ground_run(ground, both_ways);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
+	assert_int_equal(ground->bytes[SIDE_SERVER], TOTAL);
 }
 
-static bool client_saw_the_end(struct fixture *fixture)
+static bool server_reads(struct ground *ground)
 {
-	return drain(fixture->client, SIZE_MAX) == 0;
+	(void)ground_drain(ground, ground->server, SIZE_MAX);
+	return ground->seen == ground->total;
 }
 
-static bool feed_server_read_client(struct fixture *fixture)
+/* What came while the other side took nothing is not forgotten, though nothing comes after it to tell of it. */
+static void test_what_waits_behind_a_full_socket_is_moved(void **state)
 {
-	feed(fixture->server);
-	(void)drain(fixture->client, SIZE_MAX);
-	return seen == TOTAL;
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_is_held_back);
+	ground->total = ground->written; /* the client falls silent */
+	assert_true(ground->total > ground->bytes[SIDE_CLIENT]);
+	ground_run(ground, server_reads);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], ground->total);
 }
+
+/* Without its budget a relay would move all that the kernel goes on bringing, megabytes, before any other one has its turn. */
+static void test_a_turn_has_a_budget(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_to_server);
+	assert_true(ground->most_in_a_turn[SIDE_CLIENT] > RELAY_TURN_BYTES / 2);
+	assert_true(ground->most_in_a_turn[SIDE_CLIENT] <= 2 * RELAY_TURN_BYTES); /* room and input may come in one turn */
+}
+
+/* --- where a read stops short though there is more --------------------------------------------------------------------------- */
+
+static void write_stream(struct ground *ground, int fd, size_t count, int flags)
+{
+	static char block[8192];
+	assert_true(count <= sizeof block);
+	for (size_t i = 0; i < count; i++)
+		block[i] = (char)((ground->written + i) % 251);
+	assert_int_equal(send(fd, block, count, flags | MSG_NOSIGNAL), count);
+	ground->written += count;
+}
+
+/* The urgent byte itself is not passed on; all around it is. The second time the relay knows of such bytes already. */
+static void test_an_urgent_byte_stops_nothing(void **state)
+{
+	struct ground *ground = *state;
+	for (int i = 0; i < 2; i++) {
+		ground_stream(ground, 2000);
+		write_stream(ground, ground->client, 1000, 0);
+		assert_int_equal(send(ground->client, "!", 1, MSG_OOB), 1);
+		write_stream(ground, ground->client, 1000, 0);
+		ground_run(ground, server_reads);
+	}
+}
+
+static void test_an_urgent_byte_before_the_end(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 2000);
+	write_stream(ground, ground->client, 1000, 0);
+	assert_int_equal(send(ground->client, "!", 1, MSG_OOB), 1);
+	write_stream(ground, ground->client, 1000, 0);
+	shutdown(ground->client, SHUT_WR);
+	ground_run(ground, step_server_saw_the_end);
+	assert_int_equal(ground->seen, 2000);
+}
+
+/* One segment has both the last bytes and the FIN: there is no second event for the end. */
+static void test_a_fin_that_comes_with_the_last_bytes(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 1000);
+	write_stream(ground, ground->client, 1000, MSG_MORE);
+	shutdown(ground->client, SHUT_WR);
+	ground_run(ground, step_server_saw_the_end);
+	assert_int_equal(ground->seen, 1000);
+	shutdown(ground->server, SHUT_WR);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_FINISHED);
+}
+
+/* --- ends -------------------------------------------------------------------------------------------------------------------- */
 
 static void test_half_close_by_the_client(void **state)
 {
-	struct fixture *fixture = *state;
-	written = seen = 0;
-	shutdown(fixture->client, SHUT_WR);
-	run(fixture, server_saw_the_end);
-	assert_false(fixture->done);
-	run(fixture, feed_server_read_client);
-	shutdown(fixture->server, SHUT_WR);
-	run(fixture, client_saw_the_end);
-	run(fixture, is_done);
-	assert_int_equal(fixture->end, RELAY_FINISHED);
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	shutdown(ground->client, SHUT_WR);
+	ground_run(ground, step_server_saw_the_end);
+	assert_false(ground->done);
+	ground_run(ground, step_server_to_client);
+	shutdown(ground->server, SHUT_WR);
+	ground_run(ground, step_client_saw_the_end);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_FINISHED);
 }
 
 static void test_half_close_by_the_server(void **state)
 {
-	struct fixture *fixture = *state;
-	written = seen = 0;
-	shutdown(fixture->server, SHUT_WR);
-	run(fixture, client_saw_the_end);
-	assert_false(fixture->done);
-	run(fixture, feed_client_read_server_slowly);
-	shutdown(fixture->client, SHUT_WR);
-	run(fixture, server_saw_the_end);
-	run(fixture, is_done);
-	assert_int_equal(fixture->end, RELAY_FINISHED);
-}
-
-static void test_half_close_without_buffers(void **state)
-{
-	test_half_close_by_the_client(state);
-}
-
-static void reset(int fd)
-{
-	struct linger now = { .l_onoff = 1 };
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	close(fd);
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	shutdown(ground->server, SHUT_WR);
+	ground_run(ground, step_client_saw_the_end);
+	assert_false(ground->done);
+	ground_run(ground, step_client_to_server_slowly);
+	shutdown(ground->client, SHUT_WR);
+	ground_run(ground, step_server_saw_the_end);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_FINISHED);
 }
 
 static void test_a_reset_is_told_and_by_whom(void **state)
 {
-	struct fixture *fixture = *state;
-	reset(fixture->client);
-	fixture->client = -1;
-	run(fixture, is_done);
-	assert_int_equal(fixture->end, RELAY_RESET);
-	assert_int_equal(fixture->by, SIDE_CLIENT);
+	struct ground *ground = *state;
+	ground_reset(&ground->client);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_RESET);
+	assert_int_equal(ground->by, SIDE_CLIENT);
 }
 
 /* The server sends and resets; what arrived before the RST is owed to a client that reads late. */
-static bool all_sent(struct fixture *fixture)
+static bool server_sent_all(struct ground *ground)
 {
-	(void)fixture;
-	char block[4096];
-	while (written < 100000) {
-		size_t count = 100000 - written < sizeof block ? 100000 - written : sizeof block;
-		for (size_t i = 0; i < count; i++)
-			block[i] = pattern(written + i);
-		ssize_t sent = send(fixture->server, block, count, MSG_DONTWAIT);
-		if (sent < 0)
-			return false;
-		written += (size_t)sent;
-	}
-	return fixture->bytes[SIDE_SERVER] == 100000;
+	return ground_feed(ground, ground->server) && ground->bytes[SIDE_SERVER] == ground->total;
 }
 
-static bool client_read_all_then_reset_is_over(struct fixture *fixture)
+static bool client_read_all_and_it_is_over(struct ground *ground)
 {
-	if (seen < 100000)
-		(void)drain(fixture->client, SIZE_MAX);
-	return fixture->done && seen == 100000;
+	if (ground->seen < ground->total)
+		(void)ground_drain(ground, ground->client, SIZE_MAX);
+	return ground->done && ground->seen == ground->total;
 }
 
 static void test_what_is_owed_comes_before_the_reset(void **state)
 {
-	struct fixture *fixture = *state;
-	written = seen = 0;
-	run(fixture, all_sent);
-	reset(fixture->server);
-	fixture->server = -1;
-	run(fixture, client_read_all_then_reset_is_over);
-	assert_int_equal(fixture->end, RELAY_RESET);
-	assert_int_equal(fixture->by, SIDE_SERVER);
-	assert_int_equal(fixture->bytes[SIDE_SERVER], 100000);
+	struct ground *ground = *state;
+	ground_stream(ground, 100000);
+	ground_run(ground, server_sent_all);
+	ground_reset(&ground->server);
+	ground_run(ground, client_read_all_and_it_is_over);
+	assert_int_equal(ground->end, RELAY_RESET);
+	assert_int_equal(ground->by, SIDE_SERVER);
 }
 
 /* A send fails before the read tells of the reset: the kernel then reports an end of input, which must not pass for a FIN. */
-static bool client_writes_until_it_is_over(struct fixture *fixture)
+static bool client_writes_until_it_is_over(struct ground *ground)
 {
-	(void)send(fixture->client, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return fixture->done;
+	(void)send(ground->client, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return ground->done;
 }
 
 static void test_a_reset_seen_by_a_send_is_no_fin(void **state)
 {
-	struct fixture *fixture = *state;
-	shutdown(fixture->server, SHUT_WR);
-	written = seen = 0;
-	run(fixture, client_saw_the_end);
-	close(fixture->server); /* what the client sends now is answered by a RST */
-	fixture->server = -1;
-	run(fixture, client_writes_until_it_is_over);
-	assert_int_equal(fixture->end, RELAY_RESET);
-	assert_int_equal(fixture->by, SIDE_SERVER);
+	struct ground *ground = *state;
+	shutdown(ground->server, SHUT_WR);
+	ground_run(ground, step_client_saw_the_end);
+	close(ground->server); /* what the client sends now is answered by a RST */
+	ground->server = -1;
+	ground_run(ground, client_writes_until_it_is_over);
+	assert_int_equal(ground->end, RELAY_RESET);
+	assert_int_equal(ground->by, SIDE_SERVER);
+}
+
+/* The side that took nothing is gone: what it was owed is dropped, and the other one is told. */
+static void test_a_reset_of_a_side_that_is_owed_bytes(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_is_held_back);
+	assert_true(relay_holds(&ground->relay));
+	ground_reset(&ground->server);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_RESET);
+	assert_int_equal(ground->by, SIDE_SERVER);
+}
+
+/* --- before the start -------------------------------------------------------------------------------------------------------- */
+
+static void owe_stream(struct ground *ground, enum side to, size_t count)
+{
+	static char block[RELAY_BUFFER_BYTES];
+	for (size_t i = 0; i < count; i++)
+		block[i] = (char)((ground->written + i) % 251);
+	assert_int_equal(relay_owe(&ground->relay, &ground->engine, to, block, count), 0);
+	ground->written += count;
+}
+
+static void test_what_was_owed_comes_first(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 3000);
+	owe_stream(ground, SIDE_SERVER, 1000);
+	write_stream(ground, ground->client, 2000, 0);
+	ground_start(ground);
+	ground_run(ground, server_reads);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], 2000);
+	assert_false(relay_holds(&ground->relay));
+}
+
+/* More than the socket takes at once. */
+static void test_much_is_owed_to_a_full_socket(void **state)
+{
+	struct ground *ground = *state;
+	char filler[4096] = { 0 };
+	size_t filled = 0;
+	ssize_t count;
+	while ((count = send(ground->server_conn->fd, filler, sizeof filler, MSG_DONTWAIT)) > 0)
+		filled += (size_t)count;
+	ground_stream(ground, RELAY_BUFFER_BYTES + 100);
+	owe_stream(ground, SIDE_SERVER, RELAY_BUFFER_BYTES);
+	write_stream(ground, ground->client, 100, 0);
+	ground_start(ground);
+	assert_true(relay_owes(&ground->relay, SIDE_SERVER));
+	while (filled > 0) {
+		count = recv(ground->server, filler, filled < sizeof filler ? filled : sizeof filler, 0);
+		assert_true(count > 0);
+		filled -= (size_t)count;
+	}
+	ground_run(ground, server_reads);
+}
+
+static void test_no_buffer_to_owe_with(void **state)
+{
+	struct ground *ground = *state;
+	assert_int_equal(relay_owe(&ground->relay, &ground->engine, SIDE_SERVER, "x", 1), -ENOBUFS);
+}
+
+/* Both had already ended when the relay began. */
+static void test_all_over_before_the_start(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 1000);
+	write_stream(ground, ground->client, 1000, 0);
+	shutdown(ground->client, SHUT_WR);
+	shutdown(ground->server, SHUT_WR);
+	ground_start(ground);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_FINISHED);
+	assert_int_equal(ground_drain(ground, ground->server, SIZE_MAX), 0);
+	assert_int_equal(ground->seen, 1000);
+}
+
+/* --- the server's options ---------------------------------------------------------------------------------------------------- */
+
+static void test_options_are_due_at_the_second_write(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 100);
+	ground_run(ground, step_client_to_server);
+	assert_int_equal(ground->options_calls, 0);
+	ground_stream(ground, 100);
+	ground_run(ground, step_client_to_server);
+	assert_int_equal(ground->options_calls, 1);
+	ground_stream(ground, 100);
+	ground_run(ground, step_client_to_server);
+	assert_int_equal(ground->options_calls, 1);
+}
+
+static void test_options_are_due_at_a_long_first_write(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 2000);
+	ground_run(ground, step_client_to_server);
+	assert_int_equal(ground->options_calls, 1);
+}
+
+static void test_what_goes_to_the_client_needs_no_options(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 100000);
+	ground_run(ground, step_server_to_client);
+	assert_int_equal(ground->options_calls, 0);
+}
+
+/* --- a session that looks on ------------------------------------------------------------------------------------------------- */
+
+static void test_the_session_sees_all_bytes(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_to_server_slowly);
+	assert_int_equal(ground->looked[SIDE_CLIENT], TOTAL);
+	ground_stream(ground, 1000);
+	ground_run(ground, step_server_to_client);
+	assert_int_equal(ground->looked[SIDE_SERVER], 1000);
+}
+
+static void test_the_session_ends_while_it_looks(void **state)
+{
+	struct ground *ground = *state;
+	ground->stop_looking_at = 5000;
+	ground_stream(ground, 10000);
+	(void)ground_feed(ground, ground->client);
+	ground_run(ground, step_is_done);
+	assert_true(ground->bytes[SIDE_CLIENT] < 10000);
+}
+
+static bool was_asked_about_the_end(struct ground *ground)
+{
+	return ground->ending_calls > 0;
+}
+
+/* The client ends; the session keeps the end back, until something comes from the server. */
+static void test_an_end_that_waits(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 1000);
+	ground_run(ground, step_client_to_server);
+	ground->ending = ENDING_WAIT;
+	shutdown(ground->client, SHUT_WR);
+	ground_run(ground, was_asked_about_the_end);
+	assert_false(ground->relay.side[SIDE_SERVER].fin_sent);
+	ground->ending = ENDING_PASS;
+	ground_stream(ground, 1000);
+	ground_run(ground, step_server_to_client);
+	ground_run(ground, step_server_saw_the_end);
+	assert_true(ground->relay.side[SIDE_SERVER].fin_sent);
+	shutdown(ground->server, SHUT_WR);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_FINISHED);
+}
+
+static void test_an_end_that_waits_is_asked_for_at_a_tick(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 0);
+	ground->ending = ENDING_WAIT;
+	shutdown(ground->client, SHUT_WR);
+	ground_run(ground, was_asked_about_the_end);
+	unsigned calls = ground->ending_calls;
+	relay_tick(&ground->relay, loop_now_ns(ground->loop));
+	assert_int_equal(ground->ending_calls, calls + 1);
+	assert_false(ground->relay.side[SIDE_SERVER].fin_sent);
+	ground->ending = ENDING_PASS;
+	relay_tick(&ground->relay, loop_now_ns(ground->loop));
+	ground_run(ground, step_server_saw_the_end);
+}
+
+static void test_an_end_that_is_the_sessions(void **state)
+{
+	struct ground *ground = *state;
+	ground->ending = ENDING_OVER;
+	shutdown(ground->client, SHUT_WR);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->ending_calls, 1);
+}
+
+/* --- all of them ------------------------------------------------------------------------------------------------------------- */
+
+#define TEST(function, shape) cmocka_unit_test_prestate_setup_teardown(function, ground_set_up, ground_tear_down, (void *)&(shape))
+
+/* Those that only readiness has: buffers of our own, sockets that take no more, turns. */
+static int run_by_readiness(void)
+{
+	static const struct shape plain = { 0 }, starved = { .starved = true }, small = { .small = SMALL_BUFFER },
+	                          small_later = { .small = SMALL_BUFFER, .later = true },
+	                          later_starved = { .buffers = 0, .later = true, .starved = true },
+	                          framed_starved = { .framed = true, .starved = true };
+	const struct CMUnitTest tests[] = {
+		TEST(test_without_buffers_it_still_flows, starved),
+		TEST(test_half_close_by_the_client, starved),
+		TEST(test_half_close_by_the_server, starved),
+		TEST(test_the_session_sees_all_bytes, framed_starved),
+		TEST(test_much_is_owed_to_a_full_socket, small_later),
+		TEST(test_no_buffer_to_owe_with, later_starved),
+		TEST(test_a_turn_has_a_budget, plain),
+		TEST(test_a_reset_of_a_side_that_is_owed_bytes, small),
+	};
+	return cmocka_run_group_tests_name("readiness", tests, NULL, NULL);
+}
+
+static int run_all(const char *engine, bool ring)
+{
+	const struct shape plain = { .ring = ring }, small = { .ring = ring, .small = SMALL_BUFFER },
+	                   local = { .ring = ring, .local = true }, later = { .ring = ring, .later = true },
+	                   options = { .ring = ring, .options = true }, framed = { .ring = ring, .framed = true };
+	const struct CMUnitTest tests[] = {
+		TEST(test_a_slow_reader_gets_every_byte, plain),
+		TEST(test_a_slow_reader_gets_every_byte, small),
+		TEST(test_a_slow_reader_gets_every_byte, local),
+		TEST(test_an_unread_stream_is_held_back, small),
+		TEST(test_both_ways_at_once, plain),
+		TEST(test_both_ways_at_once, local),
+		TEST(test_what_waits_behind_a_full_socket_is_moved, small),
+		TEST(test_what_waits_behind_a_full_socket_is_moved, local),
+		TEST(test_an_urgent_byte_stops_nothing, plain),
+		TEST(test_an_urgent_byte_before_the_end, plain),
+		TEST(test_a_fin_that_comes_with_the_last_bytes, plain),
+		TEST(test_half_close_by_the_client, plain),
+		TEST(test_half_close_by_the_client, local),
+		TEST(test_half_close_by_the_server, plain),
+		TEST(test_half_close_by_the_server, local),
+		TEST(test_a_reset_is_told_and_by_whom, plain),
+		TEST(test_what_is_owed_comes_before_the_reset, plain),
+		TEST(test_a_reset_seen_by_a_send_is_no_fin, plain),
+		TEST(test_what_was_owed_comes_first, later),
+		TEST(test_all_over_before_the_start, later),
+		TEST(test_options_are_due_at_the_second_write, options),
+		TEST(test_options_are_due_at_a_long_first_write, options),
+		TEST(test_what_goes_to_the_client_needs_no_options, options),
+		TEST(test_the_session_sees_all_bytes, framed),
+		TEST(test_the_session_ends_while_it_looks, framed),
+		TEST(test_an_end_that_waits, framed),
+		TEST(test_an_end_that_waits_is_asked_for_at_a_tick, framed),
+		TEST(test_an_end_that_is_the_sessions, framed),
+	};
+	return cmocka_run_group_tests_name(engine, tests, NULL, NULL);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_a_slow_reader_gets_every_byte, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_an_unread_stream_is_held_back, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_without_buffers_it_still_flows, set_up_starved, tear_down),
-		cmocka_unit_test_setup_teardown(test_half_close_by_the_client, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_half_close_by_the_server, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_half_close_without_buffers, set_up_starved, tear_down),
-		cmocka_unit_test_setup_teardown(test_a_reset_is_told_and_by_whom, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_what_is_owed_comes_before_the_reset, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_a_reset_seen_by_a_send_is_no_fin, set_up, tear_down),
-	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	char why[160];
+	int failed = run_all("epoll", false) + run_by_readiness();
+	if (ring_probe(why, sizeof why))
+		failed += run_all("io_uring", true);
+	else
+		print_message("io_uring left out: %s\n", why);
+	return failed;
 }

@@ -47,7 +47,7 @@ static void fill_server(struct shm *shm, uint32_t row, const char *upstream, con
 	server->in_use = row != 3;
 	server->weight = 100 + row;
 	server->flags = flags;
-	shm_limit(shm, limit_server(shm, row))->used = 5 + row;
+	shm_limit(shm, limit_server(shm, row))->used = 5 + row + 3; /* of which one in each seat is hot */
 }
 
 static void fill_seat(struct shm *shm, uint32_t row, uint32_t slot, enum seat_state state)
@@ -92,6 +92,8 @@ static void fill_rows(struct shm *shm, uint32_t seat, uint32_t n)
 		server->failures = row;
 		server->sent_bytes = 1000 * n;
 		server->received_bytes = 2000 * n;
+		server->pool_hits = 3 * n;
+		server->hot = 1;
 	}
 }
 

@@ -163,11 +163,13 @@ static void test_json(void **state)
 	        "600,"
 	        "\"rejected\":18,\"errors\":12,\"received\":6000000000,\"sent\":24000000000,\"retries\":6,\"closes\":{\"finished\":480,");
 	check_contains(text,
-	        "\"upstreams\":[{\"name\":\"app\",\"servers\":[{\"name\":\"a\",\"address\":\"10.0.0.1:80\",\"active\":5,\"weight\":100,"
-	        "\"backup\":false,\"disabled\":false,\"total\":300,\"failures\":0,\"sent\":6000,\"received\":12000},{\"name\":\"b\","
-	        "\"address\":\"10.0.0.2:80\",\"active\":7,\"weight\":102,\"backup\":true,\"disabled\":true,\"total\":300,\"failures\":6,"
-	        "\"sent\":6000,\"received\":12000}]},{\"name\":\"db\",\"servers\":[{\"name\":\"10.0.0.9:5432\",");
-	check_contains(text, "\"received\":12000}]}]}\n");
+	        "\"upstreams\":[{\"name\":\"app\",\"servers\":[{\"name\":\"a\",\"address\":\"10.0.0.1:80\",\"active\":5,\"hot\":3,"
+	        "\"weight\":100,\"backup\":false,\"disabled\":false,\"total\":300,\"failures\":0,\"sent\":6000,\"received\":12000,"
+	        "\"pool\":{\"hits\":18,\"misses\":0,\"kept\":0,\"pinned\":0,\"stale\":0,\"stale_retries\":0}},{\"name\":\"b\","
+	        "\"address\":\"10.0.0.2:80\",\"active\":7,\"hot\":3,\"weight\":102,\"backup\":true,\"disabled\":true,\"total\":300,"
+	        "\"failures\":6,\"sent\":6000,\"received\":12000,\"pool\":{\"hits\":18,\"misses\":0,\"kept\":0,\"pinned\":0,\"stale\":0,"
+	        "\"stale_retries\":0}}]},{\"name\":\"db\",\"servers\":[{\"name\":\"10.0.0.9:5432\",");
+	check_contains(text, "\"stale_retries\":0}}]}]}\n");
 	for (unsigned i = 0; i < N_REASONS; i++) {
 		char key[64];
 		snprintf(key, sizeof key, "\"%s\":", reason_name(i));
@@ -310,10 +312,10 @@ static void test_tables(void **state)
 		"\nLISTENER  ADDRESS         UPSTREAM  ACTIVE  TOTAL  REJ  ERR  RECEIVED     SENT\n"
 		"app       127.0.0.1:8080  app        30/40    600   18   12    6.0 GB  24.0 GB\n"
 		"db        [::1]:5432      db             4      0    0    0       0 B      0 B\n",
-		"\nUPSTREAM  SERVER         ADDRESS          WEIGHT  ACTIVE  TOTAL  FAILED    SENT  RECEIVED\n"
-		"app       a              10.0.0.1:80         100       5    300       0  6.0 kB   12.0 kB\n"
-		"          b              10.0.0.2:80    disabled       7    300       6  6.0 kB   12.0 kB\n"
-		"db        10.0.0.9:5432               backup 101       6    300       3  6.0 kB   12.0 kB\n",
+		"\nUPSTREAM  SERVER         ADDRESS          WEIGHT  ACTIVE  HOT  TOTAL  FAILED    SENT  RECEIVED\n"
+		"app       a              10.0.0.1:80         100       5    3    300       0  6.0 kB   12.0 kB\n"
+		"          b              10.0.0.2:80    disabled       7    3    300       6  6.0 kB   12.0 kB\n"
+		"db        10.0.0.9:5432               backup 101       6    3    300       3  6.0 kB   12.0 kB\n",
 		"\nENDED BECAUSE    COUNT  MEANING\nfinished           480  both sides closed\n",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)

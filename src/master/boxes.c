@@ -1,0 +1,65 @@
+#include "master/boxes.h"
+
+#include <errno.h>
+
+struct shared_box {
+	struct shared_box *next;
+	uint32_t row;
+	enum pool_framing framing;
+	uint32_t users;
+	struct box box;
+};
+
+int boxes_claim(struct boxes *boxes, uint32_t row, enum pool_framing framing, struct box *out)
+{
+	struct shared_box *shared = boxes->first;
+	while (shared && (shared->row != row || shared->framing != framing))
+		shared = shared->next;
+	if (!shared) {
+		shared = calloc(1, sizeof *shared);
+		int error = shared ? box_open(&shared->box) : -ENOMEM;
+		if (error) {
+			free(shared);
+			return error;
+		}
+		shared->row = row;
+		shared->framing = framing;
+		shared->next = boxes->first;
+		boxes->first = shared;
+	}
+	shared->users++;
+	*out = shared->box;
+	return 0;
+}
+
+void boxes_drop(struct boxes *boxes, struct shm *shm, const struct box *box)
+{
+	struct shared_box **link = &boxes->first;
+	if (box->put_fd < 0)
+		return;
+	while ((*link)->box.put_fd != box->put_fd)
+		link = &(*link)->next;
+	struct shared_box *shared = *link;
+	if (--shared->users > 0)
+		return;
+	atomic_store(&shm->servers[shared->row].boxed, 0);
+	box_close(&shared->box);
+	*link = shared->next;
+	free(shared);
+}
+
+static bool is_kept(const struct shared_box *shared, const struct box *const *keep, const struct config *config)
+{
+	for (size_t i = 0; keep && i < config->n_upstreams; i++)
+		for (size_t j = 0; keep[i] && j < config->upstreams[i].n_servers; j++)
+			if (keep[i][j].put_fd == shared->box.put_fd)
+				return true;
+	return false;
+}
+
+void boxes_release_in_child(const struct boxes *boxes, const struct box *const *keep, const struct config *config)
+{
+	for (struct shared_box *shared = boxes->first; shared; shared = shared->next)
+		if (!is_kept(shared, keep, config))
+			box_close(&shared->box);
+}

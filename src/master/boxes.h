@@ -1,0 +1,26 @@
+/* The boxes of servers that share their idle connections (upstream/box.h). A box lives as long as a generation uses it: what a draining
+ * generation leaves there is the next one's.
+ *
+ * Process: the master. Owner: struct boxes is the master's, each generation holds what it claimed.
+ */
+#ifndef AEGIS_MASTER_BOXES_H
+#define AEGIS_MASTER_BOXES_H
+
+#include "config/config.h"
+#include "shm/layout.h"
+#include "upstream/box.h"
+
+struct shared_box;
+
+struct boxes {
+	struct shared_box *first;
+};
+
+/* The box of a server's row, for connections with this framing: the one there is, or a new one. 0 and *out, or a negative errno. */
+must_check int boxes_claim(struct boxes *boxes, uint32_t row, enum pool_framing framing, struct box *out);
+/* The other end of it; without a user the box is closed, with all that is in it. */
+void boxes_drop(struct boxes *boxes, struct shm *shm, const struct box *box);
+/* In a forked child: close all but those of [n_keep] keep. */
+void boxes_release_in_child(const struct boxes *boxes, const struct box *const *keep, const struct config *config);
+
+#endif
