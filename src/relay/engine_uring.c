@@ -43,34 +43,58 @@ static void drop(struct relay *relay, enum side to)
 	relay->side[to].owed = 0;
 }
 
-/* --- over to the other engine ------------------------------------------------------------------------------------------------ */
+/* --- over to the other engine --------------------------------------------------------------------------------------------------
+ *
+ * STAYING -> DRAINING  a side sends bulk: it is not received from any more, the other direction goes on;
+ *         -> CROSSING  all is delivered both ways: nothing is received from either;
+ *         -> gone      and nothing is under way.
+ * Where something arrived in between it stays: else a reader that pauses in one direction would hold up the other one.
+ */
 
-enum { GOING_OVER = UINT16_MAX };
+enum { STAYING, DRAINING, CROSSING };
 
-static void begin_to_go_over(struct relay *relay)
+static bool is_bulk(const struct relay_side *target)
 {
-	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
-		relay->side[which].bulk = GOING_OVER;
-		conn_receive_stop(relay->side[which].conn);
-	}
+	return target->bulk >= BULK_BUFFERS;
 }
 
-static bool is_going_over(const struct relay *relay)
+static bool is_busy(const struct relay_side *side)
 {
-	return relay->side[SIDE_CLIENT].bulk == GOING_OVER;
+	return side->owed || side->conn->sending;
 }
 
-/* When nothing is under way or waits to be sent. */
-static void go_over(struct relay *relay)
+static void cross(struct relay *relay)
 {
-	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
-		if (conn_busy(relay->side[which].conn) || relay->side[which].owed)
-			return;
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
 		conn_use_readiness(relay->side[which].conn);
 	relay->mover = &epoll_mover;
 	if (relay->mover->start(relay))
 		relay_over(relay, RELAY_NO_MEMORY, SIDE_CLIENT);
+}
+
+static void each_conn(struct relay *relay, void (*what)(struct conn *conn))
+{
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
+		what(relay->side[which].conn);
+}
+
+static void go_over(struct relay *relay)
+{
+	struct relay_side *client = &relay->side[SIDE_CLIENT], *server = &relay->side[SIDE_SERVER];
+	bool busy = is_busy(client) || is_busy(server);
+	if (relay->crossing == DRAINING && !busy) {
+		relay->crossing = CROSSING;
+		each_conn(relay, conn_receive_stop);
+	}
+	if (relay->crossing != CROSSING)
+		return;
+	if (busy) {
+		relay->crossing = STAYING;
+		client->bulk = server->bulk = 0;
+		each_conn(relay, conn_receive);
+	} else if (!conn_busy(client->conn) && !conn_busy(server->conn)) {
+		cross(relay);
+	}
 }
 
 /* --- what arrives ------------------------------------------------------------------------------------------------------------ */
@@ -90,12 +114,10 @@ static bool take_in(struct relay *relay, enum side from, uint16_t buffer)
 		return true;
 	}
 	target->owed += length;
-	if (unlikely(is_going_over(relay)))
-		return true;
 	target->bulk = length == CONNS_RING_BUFFER_BYTES && !relay->framed ? target->bulk + 1 : 0;
-	if (unlikely(target->bulk >= BULK_BUFFERS))
-		begin_to_go_over(relay);
-	else if (unlikely(source->conn->input_bytes > INPUT_MOST))
+	if (unlikely(is_bulk(target)) && relay->crossing == STAYING)
+		relay->crossing = DRAINING;
+	if (unlikely(source->conn->input_bytes > INPUT_MOST || (relay->crossing == DRAINING && is_bulk(target))))
 		conn_receive_stop(source->conn);
 	return true;
 }
@@ -119,7 +141,8 @@ static bool on_sent(struct relay *relay, enum side to)
 		return relay_send_failed(relay, to, -side->conn->result);
 	side->owed -= side->held_at;
 	send_next(relay, to);
-	if (unlikely(!source->conn->wanted) && !is_going_over(relay) && source->conn->input_bytes <= INPUT_RESUME)
+	bool wait = relay->crossing == CROSSING || (relay->crossing == DRAINING && is_bulk(side));
+	if (unlikely(!source->conn->wanted) && !wait && source->conn->input_bytes <= INPUT_RESUME)
 		conn_receive(source->conn);
 	if (side->owed == 0 && (source->eof || source->reset || relay_end_waits(relay, to)))
 		return relay_settle(relay);
@@ -141,7 +164,7 @@ static void on_event(struct conn *conn, unsigned events)
 		return;
 	if ((events & CONN_END) && !on_input_end(relay, which))
 		return;
-	if (unlikely(is_going_over(relay)))
+	if (unlikely(relay->crossing))
 		go_over(relay);
 }
 

@@ -172,6 +172,7 @@ int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *c
 {
 	relay->engine = engine;
 	relay->aborting = false;
+	relay->crossing = 0;
 	relay->mover = engine->conns->ring ? &uring_mover : &epoll_mover;
 	side_init(&relay->side[SIDE_CLIENT], client);
 	side_init(&relay->side[SIDE_SERVER], server);

@@ -84,19 +84,19 @@ struct relay_engine {
 /* Towards one side: the connection, how its own sending ended, and what it is still due. */
 struct relay_side {
 	struct conn *conn;
-	bool eof;      /* its FIN was read */
-	bool reset;    /* its RST came, or it was lost: nothing can be sent to it */
-	bool dry;      /* nothing more can be read from it (EOF or an error was read) */
-	bool blocked;  /* what it should get does not fit into its socket now */
-	bool fin_sent; /* we shut our direction to it */
-	bool written;  /* something was sent to it */
-	bool quickack; /* re-arm TCP_QUICKACK after each read */
-	bool lost;     /* reset, but by a timeout of the kernel */
-	uint32_t owed; /* bytes read from the other side that its socket has not taken, whatever holds them */
+	bool eof : 1;      /* its FIN was read */
+	bool reset : 1;    /* its RST came, or it was lost: nothing can be sent to it */
+	bool dry : 1;      /* nothing more can be read from it (EOF or an error was read) */
+	bool blocked : 1;  /* what it should get does not fit into its socket now */
+	bool fin_sent : 1; /* we shut our direction to it */
+	bool written : 1;  /* something was sent to it */
+	bool quickack : 1; /* re-arm TCP_QUICKACK after each read */
+	bool lost : 1;     /* reset, but by a timeout of the kernel */
+	uint32_t owed;     /* bytes read from the other side that its socket has not taken, whatever holds them */
 	uint32_t held_at;
+	uint32_t bulk;     /* how much reason there is to splice, or to stop it: see the engines */
 	char *held;        /* a buffer with the owed bytes from held_at on, or NULL */
 	struct pipe *pipe; /* through which bytes for this side are spliced, or NULL */
-	uint32_t bulk;     /* how much reason there is to splice, or to stop it: see the engines */
 };
 
 struct relay {
@@ -107,6 +107,7 @@ struct relay {
 	bool framed; /* the session looks at the bytes and decides about ends of input */
 	/* While a RST waits for what is owed to the other side. */
 	bool aborting;
+	uint8_t crossing;       /* from one engine to the other one: see engine_uring.c */
 	int abort_owed;         /* bytes the kernel had not sent at the last look */
 	uint64_t abort_look_ns; /* how long to the next look: longer while nothing moves */
 	uint64_t abort_stalled_ns;

@@ -79,7 +79,7 @@ static struct reuse *reuse_new(struct session *session)
 void reuse_took(struct session *session, const struct hot_conn *hot)
 {
 	struct reuse *reuse = reuse_new(session);
-	session->server_conn = hot->conn;
+	session->relay.side[SIDE_SERVER].conn = hot->conn;
 	reuse->unproven = true;
 	reuse->used = hot->used;
 	reuse->sent_before = hot->sent_bytes;
@@ -137,7 +137,7 @@ static void on_waiting(struct conn *conn, unsigned events)
 static void retry(struct session *session)
 {
 	struct reuse *reuse = session->reuse;
-	struct conn *client = session->client_conn;
+	struct conn *client = session->relay.side[SIDE_CLIENT].conn;
 	counter_add(&session->server->row->pool_stale_retries, 1);
 	if (session->relay.side[SIDE_CLIENT].eof)
 		client->readable = !client->by_completion; /* its end is to be read again */
@@ -147,8 +147,8 @@ static void retry(struct session *session)
 		conn_drop_input(client); /* all of it was told */
 		conn_receive_stop(client);
 	}
-	conn_close(session->server_conn, false);
-	session->server_conn = NULL;
+	conn_close(session->relay.side[SIDE_SERVER].conn, false);
+	session->relay.side[SIDE_SERVER].conn = NULL;
 	session->tick_ns = WHEEL_NEVER;
 	*reuse = (struct reuse){ .told = reuse->told, .told_bytes = reuse->told_bytes, .retried = true };
 	session_reconnect(session);
@@ -176,7 +176,7 @@ static enum stale ask_kernel(const struct session *session, bool eof)
 	const struct reuse *reuse = session->reuse;
 	struct tcp_info info = { 0 };
 	socklen_t length = sizeof info;
-	if (getsockopt(session->server_conn->fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ||
+	if (getsockopt(session->relay.side[SIDE_SERVER].conn->fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ||
 	        length < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof info.tcpi_bytes_retrans)
 		return STALE_NOT;
 	if (info.tcpi_bytes_sent - info.tcpi_bytes_retrans == reuse->sent_before)
@@ -237,7 +237,7 @@ bool reuse_goes_on(struct session *session, enum relay_end end, enum side by)
 static bool is_still_good(struct session *session, size_t count)
 {
 	struct reuse *reuse = session->reuse;
-	enum hot_look look = hot_look(session->server_conn);
+	enum hot_look look = hot_look(session->relay.side[SIDE_SERVER].conn);
 	reuse->looked = true;
 	if (look == HOT_QUIET || (look == HOT_SPOKE && reuse->framing.kind == FRAMING_NONE))
 		return true;
@@ -342,7 +342,7 @@ bool reuse_may_keep(struct session *session)
 	if (framing_verdict(&reuse->framing) != FRAMING_CLEAN || server->owed || server->eof || server->dry || server->reset ||
 	        server->fin_sent)
 		return false;
-	struct conn *conn = session->server_conn;
+	struct conn *conn = session->relay.side[SIDE_SERVER].conn;
 	if (conn->by_completion)
 		return !conn->sending && conn->input == CONN_NO_BUFFER && conn->input_end == CONN_OPEN;
 	return !conn->ended && (!conn->readable || hot_look(conn) == HOT_QUIET);
@@ -351,6 +351,8 @@ bool reuse_may_keep(struct session *session)
 bool reuse_give_back(struct session *session)
 {
 	const struct reuse *reuse = session->reuse;
-	const struct hot_conn hot = { .conn = session->server_conn, .sent_bytes = reuse->sent_before + reuse->sent_bytes, .used = true };
+	const struct hot_conn hot = {
+		.conn = session->relay.side[SIDE_SERVER].conn, .sent_bytes = reuse->sent_before + reuse->sent_bytes, .used = true
+	};
 	return upstream_keep(session->listener->upstream, session->server, &hot);
 }

@@ -81,7 +81,7 @@ void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener
 {
 	session->tcp = tcp;
 	session->listener = listener;
-	session->client_conn = client;
+	session->relay.side[SIDE_CLIENT].conn = client;
 	session->peer = *peer;
 	session->reserved = reserved;
 	session->tick_ns = WHEEL_NEVER;
@@ -168,9 +168,9 @@ static enum step_result connect_failed(struct session *session, int error)
 	enum reason reason = connect_reason(error);
 	bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY; /* another server would not help */
 	bool last = ours || session->n_tried >= upstream->config->retries;
-	if (session->server_conn)
-		conn_close(session->server_conn, false);
-	session->server_conn = NULL;
+	if (session->relay.side[SIDE_SERVER].conn)
+		conn_close(session->relay.side[SIDE_SERVER].conn, false);
+	session->relay.side[SIDE_SERVER].conn = NULL;
 	log_connect_failure(session, error, last);
 	if (!ours)
 		counter_add(&server->row->failures, 1);
@@ -202,11 +202,12 @@ static enum step_result step_connect(struct session *session)
 {
 	const struct addr *addr = server_addr(session->server);
 	const struct tcp_config *options = &session->listener->upstream->config->tcp;
-	if (session->server_conn)
+	if (session->relay.side[SIDE_SERVER].conn)
 		return STEP_DONE; /* it came out of the pool */
-	int error = addr ? conn_dial(&session->tcp->conns, addr, options, on_connect, session, &session->server_conn) : -EHOSTUNREACH;
+	int error = addr ? conn_dial(&session->tcp->conns, addr, options, on_connect, session, &session->relay.side[SIDE_SERVER].conn)
+	                 : -EHOSTUNREACH;
 	if (unlikely(error == -EMFILE || error == -ENFILE) && tcp_make_room(session->tcp))
-		error = conn_dial(&session->tcp->conns, addr, options, on_connect, session, &session->server_conn);
+		error = conn_dial(&session->tcp->conns, addr, options, on_connect, session, &session->relay.side[SIDE_SERVER].conn);
 	if (error == 0)
 		return STEP_DONE;
 	return error == -EINPROGRESS ? STEP_WAIT : connect_failed(session, -error);
@@ -244,7 +245,8 @@ static enum step_result step_relay(struct session *session)
 	session->relay.side[SIDE_SERVER].quickack = session->listener->upstream->config->tcp.quickack;
 	session->activity_ns = session->step_ns;
 	arm_anew(session); /* the relay may be over before it is started */
-	if (reuse_begin(session) || relay_start(&session->relay, &tcp->engine, session->client_conn, session->server_conn))
+	if (reuse_begin(session) ||
+	        relay_start(&session->relay, &tcp->engine, session->relay.side[SIDE_CLIENT].conn, session->relay.side[SIDE_SERVER].conn))
 		session_end(session, REASON_NO_MEMORY);
 	return STEP_LEFT;
 }
@@ -252,12 +254,12 @@ static enum step_result step_relay(struct session *session)
 static void on_options_due(struct relay *relay)
 {
 	struct session *session = container_of(relay, struct session, relay);
-	conn_set_options(session->server_conn, &session->listener->upstream->config->tcp);
+	conn_set_options(session->relay.side[SIDE_SERVER].conn, &session->listener->upstream->config->tcp);
 }
 
 static uint64_t options_deadline(const struct session *session)
 {
-	return session->server_conn->options_due ? session->step_ns + OPTIONS_AFTER_NS : WHEEL_NEVER;
+	return session->relay.side[SIDE_SERVER].conn->options_due ? session->step_ns + OPTIONS_AFTER_NS : WHEEL_NEVER;
 }
 
 static uint64_t earlier(uint64_t due_ns, uint64_t from_ns, uint64_t limit_ns)
@@ -450,7 +452,7 @@ void session_end(struct session *session, enum reason reason)
 	struct tcp_listener *listener = session->listener;
 	if (unlikely(log_enabled(LOG_LEVEL_DEBUG)))
 		log_end(session, reason);
-	bool keep = session->server_conn && reuse_may_keep(session);
+	bool keep = session->relay.side[SIDE_SERVER].conn && reuse_may_keep(session);
 	bool whole = keep && reason == REASON_FINISHED; /* nothing is owed: no need to ask */
 	bool abort_server = !whole && aborts(session, reason, SIDE_SERVER), abort_client = !whole && aborts(session, reason, SIDE_CLIENT);
 	wheel_disarm(&session->timer);
@@ -458,8 +460,8 @@ void session_end(struct session *session, enum reason reason)
 	/* In this order the server never sees more connections than are counted, and a client that sees its end finds it
 	 * counted and its place free. */
 	keep = keep && reuse_give_back(session);
-	if (session->server_conn && !keep)
-		conn_close(session->server_conn, abort_server);
+	if (session->relay.side[SIDE_SERVER].conn && !keep)
+		conn_close(session->relay.side[SIDE_SERVER].conn, abort_server);
 	if (session->server && !keep)
 		upstream_give_back(listener->upstream, session->server);
 	reuse_end(session);
@@ -467,6 +469,6 @@ void session_end(struct session *session, enum reason reason)
 		tcp_release(tcp, listener);
 	counter_add(&listener->row->closes[reason], 1);
 	histogram_record(&listener->row->duration, now_ns(session) - session->accepted_ns);
-	conn_close(session->client_conn, abort_client);
+	conn_close(session->relay.side[SIDE_CLIENT].conn, abort_client);
 	tcp_forget(tcp, session);
 }

@@ -22,7 +22,7 @@ struct tcp;
 struct tcp_listener;
 
 struct session {
-	struct relay relay;
+	struct relay relay; /* the connections are in its sides from the start; that of the server is NULL while there is none */
 	struct wheel_entry timer;
 	struct session *next, *prev; /* all of the worker, oldest first */
 	struct tcp *tcp;
@@ -34,12 +34,10 @@ struct session {
 	uint64_t asked_ns;        /* the first client byte that the server has not answered; 0 = none */
 	uint64_t tick_ns;         /* when the relay wants its tick; WHEEL_NEVER = not at all */
 	struct sockaddr_in6 peer; /* IPv4 or IPv6; all zero for a unix socket */
-	struct conn *client_conn;
-	struct conn *server_conn; /* NULL = none yet */
-	struct reuse *reuse;      /* what it has to do with a pool, or NULL */
 	enum step step;
-	bool reserved;     /* holds its place in max_connections */
-	bool client_spoke; /* a byte came from the client */
+	struct reuse *reuse; /* what it has to do with a pool, or NULL */
+	bool reserved;       /* holds its place in max_connections */
+	bool client_spoke;   /* a byte came from the client */
 	bool server_spoke;
 	uint8_t n_tried;
 	uint16_t tried[CONFIG_MAX_RETRIES + 1];

@@ -78,6 +78,34 @@ class Epoll(Case):
         self.assertGreater(self.spliced(proxy), size)
         self.assertEqual(self.counter(proxy, "pipe_exhausted"), 0)
 
+    def test_a_reader_that_pauses_does_not_hold_up_the_other_direction(self):
+        """The client reads nothing of a bulk answer until the server has all of its own bulk, and small pieces go on meanwhile."""
+        def serve(sock):
+            sender = Task(DOWN.send, sock, SIZE_BOTH)
+            count = 0
+            for piece in (KIB, 8 * MIB, KIB):
+                UP.receive(sock, piece, count)
+                count += piece
+            done.set()
+            sender.result(120)
+            return UP.receive_all(sock, count)
+
+        SIZE_BOTH, done = 24 * MIB, threading.Event()
+        backend = Backend(self, serve)
+        proxy, address = self.bulk_proxy(backend.address)
+        sock = self.connect(address)
+        wait_until(lambda: proxy.stat()["bytes"]["sent"] > 256 * KIB, "the answer to fill what there is")
+        self.wait_stalled(proxy)
+        count = 0
+        for piece in (KIB, 8 * MIB, KIB):
+            UP.send(sock, piece, count)
+            count += piece
+        self.assertTrue(done.wait(30 * aegis.SLOW), "the server did not get what the client sent")
+        DOWN.receive(sock, SIZE_BOTH)
+        sock.shutdown(socket.SHUT_WR)
+        self.assertEqual(backend.result(), 0)
+        proxy.wait_closes("finished")
+
     def test_stop_and_go_reader(self):
         """The reader stops until nothing moves, takes some, stops again."""
         size = 48 * MIB

@@ -159,6 +159,26 @@ static void nobody_connects_to_itself(void **state)
 	}
 }
 
+static void what_is_kept_must_be_understood(void **state)
+{
+	(void)state;
+#define POOL(text) LISTENER "upstreams = ( { name = \"u\"; " SERVERS "\npool = { " text " }; } );"
+	assert_string_equal(errors_of_text(POOL("keep = 4;")),
+	        "aegis.conf:3: upstreams[0].pool.keep: needs a framing that tells when a connection is free for another client: write "
+	        "framing = \"http1\", \"redis\" or \"line\", or keep = 0\n");
+	assert_string_equal(errors_of_text(POOL("share = true; framing = \"redis\";")),
+	        "aegis.conf:3: upstreams[0].pool.share: shares the connections that keep allows, and keep is 0; write how many, or leave "
+	        "share out\n");
+	struct config *config = load_text(POOL("warm = 3; keep = 4; framing = \"line\"; share = true; max_idle = \"0s\";"));
+	assert_int_equal(config->upstreams[0].pool.warm, 3);
+	assert_int_equal(config->upstreams[0].pool.keep, 4);
+	assert_int_equal(config->upstreams[0].pool.framing, POOL_FRAMING_LINE);
+	assert_true(config->upstreams[0].pool.share);
+	assert_int_equal(config->upstreams[0].pool.max_idle_ns, 0);
+	config_free(config);
+	config_free(load_text(POOL("warm = 3;"))); /* nothing is kept: no need to understand */
+}
+
 static void one_mistake_is_told_once(void **state)
 {
 	(void)state;
@@ -188,6 +208,7 @@ int main(void)
 		cmocka_unit_test(listeners_are_in_different_places),
 		cmocka_unit_test(some_server_gets_connections),
 		cmocka_unit_test(nobody_connects_to_itself),
+		cmocka_unit_test(what_is_kept_must_be_understood),
 		cmocka_unit_test(one_mistake_is_told_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, remove_directory);
