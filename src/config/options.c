@@ -138,7 +138,9 @@ const struct option option_rows[] = {
 	{ OBJECT_TOP, "engine", ENUM(config, engine, engines),
 	  .fallback = "auto", .reload = RELOAD_WORKERS,
 	  .help = "How workers wait for and move bytes. \"io_uring\" takes the least CPU with many small messages; where the kernel or its "
-		  "administrator forbids it, workers say so and go on with \"epoll\". \"auto\" takes what measured best." },
+		  "administrator forbids it, workers say so and go on with \"epoll\". \"auto\" is \"epoll\" "
+		  "as yet: with io_uring all connections of a worker share 4096 receive buffers, and hundreds of readers that do not read can use "
+		  "them up." },
 	{ OBJECT_TOP, "user", STRING(TEXT, config, user, USER_LENGTH),
 	  .derived_default = "\"aegis\" where that user exists, else \"nobody\"", .fallback = "", .reload = RELOAD_RESTART,
 	  .help = "The user that workers run as when Aegis is started as root." },

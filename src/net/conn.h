@@ -59,8 +59,9 @@ struct conn {
 		struct {
 			uint32_t input_bytes;      /* all of the input */
 			uint16_t input, last;      /* the first and the last buffer of the input, CONN_NO_BUFFER = none */
-			int32_t input_end;         /* CONN_OPEN, CONN_EOF or a negative errno: what comes after the input */
-			int32_t result;            /* of the last connect or send */
+			uint16_t input_buffers;    /* how many */
+			int16_t input_end;         /* CONN_OPEN, CONN_EOF or a negative errno: what comes after the input */
+			int16_t result;            /* of the last connect or send: 0 or a negative errno */
 			const char *output_at;     /* what is being sent */
 			struct conn *next_starved; /* while starved */
 		};

@@ -30,6 +30,7 @@ static void append_input(struct conn *conn, uint16_t buffer, uint32_t length)
 		conns->buffer_next[conn->last] = buffer;
 	conn->last = buffer;
 	conn->input_bytes += length;
+	conn->input_buffers++;
 }
 
 static uint16_t take_input(struct conn *conn)
@@ -37,6 +38,7 @@ static uint16_t take_input(struct conn *conn)
 	uint16_t buffer = conn->input;
 	conn->input = conn->conns->buffer_next[buffer];
 	conn->input_bytes -= conn->conns->buffer_length[buffer];
+	conn->input_buffers--;
 	return buffer;
 }
 
@@ -93,7 +95,7 @@ static unsigned received(struct conn *conn, int result, unsigned flags, unsigned
 		wait_for_buffers(conn);
 	if (result == -ECANCELED || result == -ENOBUFS || result == -EINTR || result == -EAGAIN)
 		return 0;
-	conn->input_end = result == 0 ? CONN_EOF : result;
+	conn->input_end = (int16_t)(result == 0 ? CONN_EOF : result);
 	return CONN_END;
 }
 
@@ -129,7 +131,7 @@ static bool on_sent(struct conn *conn, int result)
 		send_rest(conn);
 		return false;
 	}
-	conn->result = result < 0 ? result : 0;
+	conn->result = (int16_t)(result < 0 ? result : 0);
 	ring_buffer_give_back(conn->conns->ring, conn->output);
 	conn->output = CONN_NO_BUFFER;
 	return true;
@@ -148,7 +150,7 @@ static void on_complete(struct ring_port *port, unsigned op, int result, unsigne
 		break;
 	case RING_CONNECT:
 		conn->connecting = false;
-		conn->result = result;
+		conn->result = (int16_t)result;
 		events = CONN_WRITE;
 		break;
 	default:
@@ -175,6 +177,7 @@ void conn_ring_init(struct conn *conn)
 	conn->port.fn = on_complete;
 	conn->input = conn->last = conn->output = CONN_NO_BUFFER;
 	conn->input_bytes = conn->output_length = 0;
+	conn->input_buffers = 0;
 	conn->input_end = CONN_OPEN;
 	conn->result = 0;
 	conn->output_at = NULL;

@@ -8,13 +8,21 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "relay/mover.h"
 
 enum {
 	INPUT_MOST = 16 * 1024, /* a side whose bytes are not taken is not received from beyond this: a turn may bring 128 kB more */
 	INPUT_RESUME = 4 * 1024,
+	BUFFERS_MOST = 8, /* likewise: a small piece takes a whole buffer, and all connections share them */
+	BUFFERS_RESUME = 2,
 	BULK_BUFFERS = 16 /* so many full buffers in a row are bulk */
 };
+
+static bool is_much(const struct conn *source)
+{
+	return source->input_bytes > INPUT_MOST || source->input_buffers > BUFFERS_MOST;
+}
 
 static enum side side_of(const struct relay *relay, const struct conn *conn)
 {
@@ -45,13 +53,16 @@ static void drop(struct relay *relay, enum side to)
 
 /* --- over to the other engine --------------------------------------------------------------------------------------------------
  *
- * STAYING -> DRAINING  a side sends bulk: it is not received from any more, the other direction goes on;
+ * STAYING -> DRAINING  a side sends bulk: what sends bulk is not received from any more;
  *         -> CROSSING  all is delivered both ways: nothing is received from either;
  *         -> gone      and nothing is under way.
- * Where something arrived in between it stays: else a reader that pauses in one direction would hold up the other one.
+ * Where something arrives in between it stays, and is tried again. A reader that pauses must not hold up the other direction for long:
+ *         -> GIVEN_UP  after a moment, until what was stuck then is delivered.
  */
 
-enum { STAYING, DRAINING, CROSSING };
+enum { STAYING, DRAINING, CROSSING, GIVEN_UP };
+
+#define CROSS_WITHIN_NS (20 * NS_PER_MS)
 
 static bool is_bulk(const struct relay_side *target)
 {
@@ -63,8 +74,19 @@ static bool is_busy(const struct relay_side *side)
 	return side->owed || side->conn->sending;
 }
 
+static void stay(struct relay *relay, uint8_t how)
+{
+	relay->crossing = how;
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
+		relay->side[which].bulk = 0;
+		if (!is_much(relay->side[other_side(which)].conn))
+			conn_receive(relay->side[other_side(which)].conn);
+	}
+}
+
 static void cross(struct relay *relay)
 {
+	relay->crossing = STAYING;
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
 		conn_use_readiness(relay->side[which].conn);
 	relay->mover = &epoll_mover;
@@ -72,29 +94,32 @@ static void cross(struct relay *relay)
 		relay_over(relay, RELAY_NO_MEMORY, SIDE_CLIENT);
 }
 
-static void each_conn(struct relay *relay, void (*what)(struct conn *conn))
-{
-	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
-		what(relay->side[which].conn);
-}
-
 static void go_over(struct relay *relay)
 {
 	struct relay_side *client = &relay->side[SIDE_CLIENT], *server = &relay->side[SIDE_SERVER];
 	bool busy = is_busy(client) || is_busy(server);
+	if (relay->crossing == GIVEN_UP && !client->stuck && !server->stuck)
+		relay->crossing = STAYING;
 	if (relay->crossing == DRAINING && !busy) {
 		relay->crossing = CROSSING;
-		each_conn(relay, conn_receive_stop);
+		conn_receive_stop(client->conn);
+		conn_receive_stop(server->conn);
 	}
 	if (relay->crossing != CROSSING)
 		return;
-	if (busy) {
-		relay->crossing = STAYING;
-		client->bulk = server->bulk = 0;
-		each_conn(relay, conn_receive);
-	} else if (!conn_busy(client->conn) && !conn_busy(server->conn)) {
+	if (busy)
+		stay(relay, STAYING);
+	else if (!conn_busy(client->conn) && !conn_busy(server->conn))
 		cross(relay);
-	}
+}
+
+static void on_tick(struct relay *relay)
+{
+	if (relay->crossing != DRAINING && relay->crossing != CROSSING)
+		return;
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
+		relay->side[which].stuck = is_busy(&relay->side[which]);
+	stay(relay, GIVEN_UP);
 }
 
 /* --- what arrives ------------------------------------------------------------------------------------------------------------ */
@@ -115,9 +140,11 @@ static bool take_in(struct relay *relay, enum side from, uint16_t buffer)
 	}
 	target->owed += length;
 	target->bulk = length == CONNS_RING_BUFFER_BYTES && !relay->framed ? target->bulk + 1 : 0;
-	if (unlikely(is_bulk(target)) && relay->crossing == STAYING)
+	if (unlikely(is_bulk(target)) && relay->crossing == STAYING) {
 		relay->crossing = DRAINING;
-	if (unlikely(source->conn->input_bytes > INPUT_MOST || (relay->crossing == DRAINING && is_bulk(target))))
+		relay->engine->session->tick_at(relay, loop_now_ns(relay->engine->loop) + CROSS_WITHIN_NS);
+	}
+	if (unlikely(is_much(source->conn) || (relay->crossing == DRAINING && is_bulk(target))))
 		conn_receive_stop(source->conn);
 	return true;
 }
@@ -140,9 +167,11 @@ static bool on_sent(struct relay *relay, enum side to)
 	if (unlikely(side->conn->result < 0))
 		return relay_send_failed(relay, to, -side->conn->result);
 	side->owed -= side->held_at;
+	side->stuck = side->stuck && side->owed;
 	send_next(relay, to);
 	bool wait = relay->crossing == CROSSING || (relay->crossing == DRAINING && is_bulk(side));
-	if (unlikely(!source->conn->wanted) && !wait && source->conn->input_bytes <= INPUT_RESUME)
+	if (unlikely(!source->conn->wanted) && !wait && source->conn->input_bytes <= INPUT_RESUME &&
+	        source->conn->input_buffers <= BUFFERS_RESUME)
 		conn_receive(source->conn);
 	if (side->owed == 0 && (source->eof || source->reset || relay_end_waits(relay, to)))
 		return relay_settle(relay);
@@ -223,4 +252,4 @@ static void quiet(struct relay *relay)
 		conn_receive_stop(relay->side[which].conn);
 }
 
-const struct relay_mover uring_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet };
+const struct relay_mover uring_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet, .tick = on_tick };

@@ -13,6 +13,8 @@ struct relay_mover {
 	void (*stop)(struct relay *relay);
 	/* Neither read nor write any more: a RST is going to end it. */
 	void (*quiet)(struct relay *relay);
+	/* A tick that it asked for, or another one; NULL: it never asks. */
+	void (*tick)(struct relay *relay);
 };
 
 extern const struct relay_mover epoll_mover;

@@ -52,6 +52,8 @@ static bool begin_abort(struct relay *relay, enum side by)
 void relay_tick(struct relay *relay, uint64_t now_ns)
 {
 	if (!relay->aborting) {
+		if (relay->mover->tick)
+			relay->mover->tick(relay);
 		bool goes_on = relay_settle(relay);
 		(void)goes_on;
 		return;

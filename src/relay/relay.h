@@ -92,6 +92,7 @@ struct relay_side {
 	bool written : 1;  /* something was sent to it */
 	bool quickack : 1; /* re-arm TCP_QUICKACK after each read */
 	bool lost : 1;     /* reset, but by a timeout of the kernel */
+	bool stuck : 1;    /* owed something for long: see engine_uring.c */
 	uint32_t owed;     /* bytes read from the other side that its socket has not taken, whatever holds them */
 	uint32_t held_at;
 	uint32_t bulk;     /* how much reason there is to splice, or to stop it: see the engines */

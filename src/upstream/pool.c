@@ -127,7 +127,7 @@ static void on_idle_event(struct conn *conn, unsigned events)
 		end_stale(hot);
 	else if (hot->state == HOT_LEAVING && (events & CONN_IDLE))
 		lend(hot);
-	else if (conn->by_completion && conn->input_bytes > SPOKEN_MOST)
+	else if (conn->by_completion && (conn->input_bytes > SPOKEN_MOST || conn->input_buffers > 4))
 		conn_receive_stop(conn);
 }
 

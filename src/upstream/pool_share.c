@@ -59,6 +59,15 @@ static bool describe(const struct pool *pool, int fd, struct boxed *out)
 	return true;
 }
 
+static void drop_oldest(struct pool *pool)
+{
+	struct boxed boxed;
+	int fd;
+	if (box_take(pool->box, &boxed, &fd) == 0)
+		close(fd);
+	(void)count_box(pool);
+}
+
 bool pool_lend(struct pool *pool, struct conn *conn)
 {
 	struct pools *pools = pool->pools;
@@ -68,8 +77,8 @@ bool pool_lend(struct pool *pool, struct conn *conn)
 	limit_release(pools->shm, pools->seat, pool->server->limit);
 	bool lent = fits && box_put(pool->box, &boxed, fd) == 0;
 	close(fd);
-	if (lent)
-		(void)count_box(pool);
+	if (lent && count_box(pool) > pool->box_keep)
+		drop_oldest(pool); /* another worker had seen the same last place */
 	return lent;
 }
 

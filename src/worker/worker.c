@@ -110,12 +110,12 @@ static void choose_engine(struct worker *worker)
 	char why[160];
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
 	enum engine_kind wanted = worker->args->config->engine;
-	if (wanted == ENGINE_EPOLL)
+	if (wanted != ENGINE_IO_URING)
 		return;
 	worker->ring = ring_new(&shape, why, sizeof why);
 	atomic_store(&worker->seat->engine, worker->ring ? SEAT_ENGINE_IO_URING : SEAT_ENGINE_EPOLL);
 	if (!worker->ring) {
-		log_line(wanted == ENGINE_IO_URING ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "no io_uring: %s; going on with epoll", why);
+		log_warn("no io_uring: %s; going on with epoll", why);
 		return;
 	}
 	worker->loop_port.fn = on_loop_ready;

@@ -92,10 +92,10 @@ class Epoll(Case):
 
         SIZE_BOTH, done = 24 * MIB, threading.Event()
         backend = Backend(self, serve)
-        proxy, address = self.bulk_proxy(backend.address)
-        sock = self.connect(address)
-        wait_until(lambda: proxy.stat()["bytes"]["sent"] > 256 * KIB, "the answer to fill what there is")
-        self.wait_stalled(proxy)
+        # The client's direction is full before the relay can have gone from one engine to the other one.
+        proxy, address = self.bulk_proxy(backend.address, listener={"tcp": {"send_buffer": "16k"}})
+        sock = self.connect(address, receive_buffer=8 * KIB)
+        self.wait_stalled(proxy, 32 * KIB)
         count = 0
         for piece in (KIB, 8 * MIB, KIB):
             UP.send(sock, piece, count)
