@@ -345,7 +345,10 @@ bool reuse_may_keep(struct session *session)
 	struct conn *conn = session->relay.side[SIDE_SERVER].conn;
 	if (conn->by_completion)
 		return !conn->sending && conn->input == CONN_NO_BUFFER && conn->input_end == CONN_OPEN;
-	return !conn->ended && (!conn->readable || hot_look(conn) == HOT_QUIET);
+	if (conn->ended || (conn->readable && hot_look(conn) != HOT_QUIET))
+		return false;
+	conn->readable = false; /* the look said so, and what comes next makes an edge */
+	return true;
 }
 
 bool reuse_give_back(struct session *session)
