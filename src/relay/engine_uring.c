@@ -57,12 +57,12 @@ static void drop(struct relay *relay, enum side to)
  *         -> CROSSING  all is delivered both ways: nothing is received from either;
  *         -> gone      and nothing is under way.
  * Where something arrives in between it stays, and is tried again. A reader that pauses must not hold up the other direction for long:
- *         -> GIVEN_UP  after a moment, until what was stuck then is delivered.
+ *         -> GIVEN_UP  after a moment, until what was stuck then moves.
  */
 
 enum { STAYING, DRAINING, CROSSING, GIVEN_UP };
 
-#define CROSS_WITHIN_NS (20 * NS_PER_MS)
+#define CROSS_WITHIN_NS (50 * NS_PER_MS)
 
 static bool is_bulk(const struct relay_side *target)
 {
@@ -167,7 +167,7 @@ static bool on_sent(struct relay *relay, enum side to)
 	if (unlikely(side->conn->result < 0))
 		return relay_send_failed(relay, to, -side->conn->result);
 	side->owed -= side->held_at;
-	side->stuck = side->stuck && side->owed;
+	side->stuck = false;
 	send_next(relay, to);
 	bool wait = relay->crossing == CROSSING || (relay->crossing == DRAINING && is_bulk(side));
 	if (unlikely(!source->conn->wanted) && !wait && source->conn->input_bytes <= INPUT_RESUME &&

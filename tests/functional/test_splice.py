@@ -41,7 +41,7 @@ class Epoll(Case):
         return self.counter(proxy, "spliced_bytes")
 
     def check_spliced(self, proxy, least=0):
-        """With io_uring a relay goes over to splicing when all is delivered; with a reader that pauses that may be never."""
+        """With io_uring a relay goes over to splicing when all is delivered; where a reader pauses that may be never."""
         if self.engine == "epoll":
             self.assertGreater(self.spliced(proxy), least)
 
@@ -140,7 +140,7 @@ class Epoll(Case):
         for _ in range(3):
             before = self.spliced(proxy)
             ask(32 * MIB)
-            self.assertGreater(self.spliced(proxy), before + 4 * MIB)
+            self.check_spliced(proxy, before + 4 * MIB)
             for _ in range(20):
                 ask(100)
             before = self.spliced(proxy)
@@ -275,8 +275,9 @@ class Epoll(Case):
         for sock in received:
             sock.close()
         proxy.wait_closes("finished", count)
-        self.assertGreater(self.spliced(proxy), 0)
-        self.assertGreater(self.counter(proxy, "pipe_exhausted"), 0)
+        self.check_spliced(proxy)
+        if self.engine == "epoll":
+            self.assertGreater(self.counter(proxy, "pipe_exhausted"), 0)
         wait_until(lambda: descriptors(worker) <= at_rest + 8, lambda: f"descriptors to be closed: {at_rest}, now {descriptors(worker)}")
 
     def read_each(self, received, least):
@@ -309,7 +310,7 @@ class Epoll(Case):
                         DOWN.receive_all(sock)
             proxy.wait_stat(lambda stat: stat["connections"]["active"] == 0 and stat["connections"]["total"] == 10 * lot, "all to be over")
             self.assertLessEqual(descriptors(worker), at_rest + 8)
-        self.assertGreater(self.spliced(proxy), 0)
+        self.check_spliced(proxy)
 
     @staticmethod
     def send_some(sock):
@@ -326,7 +327,7 @@ class Epoll(Case):
         worker = proxy.workers()[0]["pid"]
         with dial(proxy.address()) as sock:
             self.assertEqual(DOWN.receive_all(sock), 32 * MIB)
-        self.assertGreater(self.spliced(proxy), 0)
+        self.check_spliced(proxy)
         self.assertLessEqual(descriptors(worker), 64)
 
     def test_pipe_memory_used_up_by_others(self):
@@ -358,7 +359,8 @@ class Epoll(Case):
 
         transfer()
         self.assertEqual(self.spliced(proxy), 0)
-        self.assertGreater(self.counter(proxy, "pipe_exhausted"), 0)
+        if self.engine == "epoll":
+            self.assertGreater(self.counter(proxy, "pipe_exhausted"), 0)
         end_hog()
 
         def is_spliced():
