@@ -137,10 +137,9 @@ const struct option option_rows[] = {
 	  .help = "Tie each worker to one CPU and keep its memory on the NUMA node of that CPU." },
 	{ OBJECT_TOP, "engine", ENUM(config, engine, engines),
 	  .fallback = "auto", .reload = RELOAD_WORKERS,
-	  .help = "How workers wait for and move bytes. \"io_uring\" takes the least CPU with many small messages; where the kernel or its "
-		  "administrator forbids it, workers say so and go on with \"epoll\". \"auto\" is \"epoll\" "
-		  "as yet: with io_uring all connections of a worker share 4096 receive buffers, and hundreds of readers that do not read can use "
-		  "them up." },
+	  .help = "How workers wait for and move bytes. \"io_uring\" (Linux 6.1 or newer) takes the least CPU with many small messages; where "
+		  "the kernel or its administrator forbids it, workers say so and go on with \"epoll\". Bulk, and connections whose reader does not "
+		  "keep up, are moved by epoll with either. \"auto\" is \"io_uring\" where it works." },
 	{ OBJECT_TOP, "user", STRING(TEXT, config, user, USER_LENGTH),
 	  .derived_default = "\"aegis\" where that user exists, else \"nobody\"", .fallback = "", .reload = RELOAD_RESTART,
 	  .help = "The user that workers run as when Aegis is started as root." },

@@ -26,7 +26,7 @@ struct conn;
 /* What happened: bits. The callback may close the conn. */
 enum {
 	CONN_READ = 1, /* there may be something to read, an end or an error included; by completion: the last buffer of the input is new */
-	CONN_WRITE = 2, /* connecting is decided (conn_dial_result()), or there is room; by completion: what was being sent is sent */
+	CONN_WRITE = 2, /* connecting is decided (conn_dial_result()), or there is room; by completion: see conn_send_input() */
 	CONN_END = 4,   /* by completion: input_end says how the input ends */
 	CONN_IDLE = 8   /* by completion: nothing is under way any more, not even receiving */
 };
@@ -51,9 +51,10 @@ struct conn {
 	bool receiving : 1, cancelling : 1, sending : 1, connecting : 1;
 	bool closing : 1;
 	bool wanted : 1;        /* input is wanted */
+	bool patient : 1;       /* what is being sent waits for room */
 	bool starved : 1;       /* is not receiving, because there was no buffer */
 	uint16_t output;        /* the buffer that is being sent from, CONN_NO_BUFFER = none */
-	uint32_t output_length; /* what is being sent: bytes */
+	uint32_t output_length; /* what is being sent, or could not be: bytes */
 	union {
 		struct loop_io io; /* by readiness */
 		struct {
@@ -62,7 +63,7 @@ struct conn {
 			uint16_t input_buffers;    /* how many */
 			int16_t input_end;         /* CONN_OPEN, CONN_EOF or a negative errno: what comes after the input */
 			int16_t result;            /* of the last connect or send: 0 or a negative errno */
-			const char *output_at;     /* what is being sent */
+			const char *output_at;     /* see output_length */
 			struct conn *next_starved; /* while starved */
 		};
 	};
@@ -78,7 +79,8 @@ struct conns {
 	counter_t *starvations;
 };
 
-enum { CONNS_RING_BUFFERS = 4096, CONNS_RING_BUFFER_BYTES = 4096 };
+/* Of a ring: its buffers at least, and what a hot connection may hold of them (what its server said unasked). */
+enum { CONNS_RING_BUFFERS = 4096, CONNS_RING_BUFFERS_MOST = 32768, CONNS_RING_BUFFER_BYTES = 4096 };
 
 /* capacity: the most connections open at one time, closing ones included. starvations counts the times that there was no buffer to receive
  * into. 0 or a negative errno; the memory is only reserved. */
@@ -133,13 +135,28 @@ static inline bool conn_busy(const struct conn *conn)
 {
 	return conn->receiving || conn->sending || conn->connecting;
 }
-/* Send the first buffer of another conn's input; it leaves that input now. Nothing else may be being sent. Returns its length. */
+/* Send the first buffer of another conn's input; it leaves that input now. Nothing else may be being sent, and no rest be left. Returns its
+ * length. When it is over (CONN_WRITE), result is 0, or -EAGAIN when the socket took only a part or nothing (conn_rest() is what it did not
+ * take), or another negative errno. No buffer is kept from others for longer than a turn, whatever the peer does. */
 uint32_t conn_send_input(struct conn *conn, struct conn *from);
+/* The same however long that takes; a rest is never left. */
+uint32_t conn_send_input_patiently(struct conn *conn, struct conn *from);
 /* The same by a system call, at once: what the kernel takes all of is sent when this returns (conn->sending is false), and no event tells.
  */
 uint32_t conn_send_input_now(struct conn *conn, struct conn *from);
-/* Drop the input. */
+/* What could not be sent; 0 = nothing. */
+static inline uint32_t conn_rest(const struct conn *conn, const char **bytes)
+{
+	bool none = conn->sending || conn->output == CONN_NO_BUFFER;
+	*bytes = none ? NULL : conn->output_at;
+	return none ? 0 : conn->output_length;
+}
+/* Send the rest after all, however long that takes. */
+void conn_send_rest(struct conn *conn);
+void conn_drop_rest(struct conn *conn);
+/* Drop the input, or only its first buffer. */
 void conn_drop_input(struct conn *conn);
+void conn_drop_first_input(struct conn *conn);
 static inline const char *conn_input_bytes(const struct conn *conn, uint16_t buffer, uint32_t *length)
 {
 	*length = conn->conns->buffer_length[buffer];
@@ -149,8 +166,10 @@ static inline uint16_t conn_next_input(const struct conn *conn, uint16_t buffer)
 {
 	return conn->conns->buffer_next[buffer];
 }
-/* Go over to readiness: nothing is under way, and no input is left. conn_watch() comes next. */
+/* Go over to readiness: nothing is under way, and neither input nor a rest is left. conn_watch() comes next. */
 void conn_use_readiness(struct conn *conn);
+/* And back. conn_receive() comes next. */
+void conn_use_completion(struct conn *conn);
 /* Receive again where that had stopped for want of buffers. To be called once a turn. */
 void conns_feed_starved(struct conns *conns);
 

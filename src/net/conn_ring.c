@@ -6,8 +6,8 @@
 
 int conns_ring_init(struct conns *conns)
 {
-	conns->buffer_next = calloc(CONNS_RING_BUFFERS, sizeof *conns->buffer_next);
-	conns->buffer_length = calloc(CONNS_RING_BUFFERS, sizeof *conns->buffer_length);
+	conns->buffer_next = calloc(ring_buffers(conns->ring), sizeof *conns->buffer_next);
+	conns->buffer_length = calloc(ring_buffers(conns->ring), sizeof *conns->buffer_length);
 	return conns->buffer_next && conns->buffer_length ? 0 : -ENOMEM;
 }
 
@@ -42,10 +42,15 @@ static uint16_t take_input(struct conn *conn)
 	return buffer;
 }
 
+void conn_drop_first_input(struct conn *conn)
+{
+	ring_buffer_give_back(conn->conns->ring, take_input(conn));
+}
+
 void conn_drop_input(struct conn *conn)
 {
 	while (conn->input != CONN_NO_BUFFER)
-		ring_buffer_give_back(conn->conns->ring, take_input(conn));
+		conn_drop_first_input(conn);
 }
 
 /* --- completions ----------------------------------------------------------------------------------------------------------- */
@@ -64,7 +69,7 @@ static void forget_starved(struct conn *conn)
 /* The ring posts no more buffers than were of use lately: it may run out of those while there are plenty. */
 static bool buffers_are_back(const struct conns *conns)
 {
-	return ring_buffers_free(conns->ring) >= CONNS_RING_BUFFERS / 8;
+	return ring_buffers_free(conns->ring) >= ring_buffers(conns->ring) / 8;
 }
 
 static void wait_for_buffers(struct conn *conn)
@@ -114,27 +119,46 @@ static unsigned on_received(struct conn *conn, int result, unsigned flags, unsig
 	return events;
 }
 
-static void send_rest(struct conn *conn)
+static void send_output(struct conn *conn, bool patient)
 {
 	conn->sending = true;
-	ring_send(conn->conns->ring, &conn->port, conn->fd, conn->output_at, conn->output_length);
+	conn->patient = patient;
+	(patient ? ring_send : ring_send_what_fits)(conn->conns->ring, &conn->port, conn->fd, conn->output_at, conn->output_length);
 }
 
-/* After a short send the rest follows. Returns whether the owner is to be told: all was sent, or nothing more can be. */
-static bool on_sent(struct conn *conn, int result)
+static void output_is_over(struct conn *conn)
 {
-	bool again = result == -EINTR || result == -EAGAIN;
-	conn->sending = false;
-	if (!conn->closing && (again || (result > 0 && (uint32_t)result < conn->output_length))) {
-		conn->output_at += again ? 0 : result;
-		conn->output_length -= again ? 0 : (uint32_t)result;
-		send_rest(conn);
-		return false;
-	}
-	conn->result = (int16_t)(result < 0 ? result : 0);
 	ring_buffer_give_back(conn->conns->ring, conn->output);
 	conn->output = CONN_NO_BUFFER;
-	return true;
+}
+
+void conn_drop_rest(struct conn *conn)
+{
+	if (!conn->sending && conn->output != CONN_NO_BUFFER)
+		output_is_over(conn);
+}
+
+void conn_send_rest(struct conn *conn)
+{
+	send_output(conn, true);
+}
+
+/* Returns whether the owner is to be told: all was sent, or no more can be now or ever. */
+static bool on_sent(struct conn *conn, int result)
+{
+	bool full = result == -EAGAIN || result == -EINTR || (result >= 0 && (uint32_t)result < conn->output_length);
+	conn->sending = false;
+	conn->result = (int16_t)(full ? -EAGAIN : result < 0 ? result : 0);
+	if (!full || conn->closing) {
+		output_is_over(conn);
+		return true;
+	}
+	conn->output_at += result > 0 ? result : 0;
+	conn->output_length -= result > 0 ? (uint32_t)result : 0;
+	if (!conn->patient)
+		return true;
+	send_output(conn, true);
+	return false;
 }
 
 static void on_complete(struct ring_port *port, unsigned op, int result, unsigned flags, unsigned buffer)
@@ -195,6 +219,7 @@ void conn_ring_close(struct conn *conn)
 	struct ring *ring = conn->conns->ring;
 	forget_starved(conn);
 	conn_drop_input(conn);
+	conn_drop_rest(conn);
 	if (!conn_busy(conn)) {
 		close(conn->fd);
 		conn_free(conn);
@@ -229,6 +254,7 @@ void conn_receive_stop(struct conn *conn)
 static uint32_t take_output(struct conn *conn, struct conn *from)
 {
 	struct conns *conns = conn->conns;
+	ensure(conn->output == CONN_NO_BUFFER);
 	conn->output = take_input(from);
 	conn->output_at = ring_buffer(conns->ring, conn->output);
 	conn->output_length = conns->buffer_length[conn->output];
@@ -238,7 +264,14 @@ static uint32_t take_output(struct conn *conn, struct conn *from)
 uint32_t conn_send_input(struct conn *conn, struct conn *from)
 {
 	uint32_t length = take_output(conn, from);
-	send_rest(conn);
+	send_output(conn, false);
+	return length;
+}
+
+uint32_t conn_send_input_patiently(struct conn *conn, struct conn *from)
+{
+	uint32_t length = take_output(conn, from);
+	send_output(conn, true);
 	return length;
 }
 
@@ -247,13 +280,12 @@ uint32_t conn_send_input_now(struct conn *conn, struct conn *from)
 	uint32_t length = take_output(conn, from);
 	ssize_t sent = send(conn->fd, conn->output_at, length, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (sent == (ssize_t)length) {
-		ring_buffer_give_back(conn->conns->ring, conn->output);
-		conn->output = CONN_NO_BUFFER;
+		output_is_over(conn);
 		return length;
 	}
 	conn->output_at += sent > 0 ? sent : 0;
 	conn->output_length -= sent > 0 ? (uint32_t)sent : 0;
-	send_rest(conn); /* an error comes again */
+	send_output(conn, false); /* an error comes again */
 	return length;
 }
 

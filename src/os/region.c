@@ -103,6 +103,11 @@ int region_populate(void *start, uint64_t size_bytes)
 	return errno == EFAULT || errno == ENOMEM || errno == EHWPOISON ? -ENOSPC : 0;
 }
 
+void region_discard(void *start, uint64_t size_bytes)
+{
+	(void)madvise(start, size_bytes, MADV_DONTNEED); /* what is not whole pages stays */
+}
+
 void region_close(void *base, uint64_t size_bytes)
 {
 	if (base)

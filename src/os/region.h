@@ -22,6 +22,9 @@ must_check int region_reserve(uint64_t size_bytes, void **out);
  * -ENOSPC. Kernels before 5.14 cannot tell: 0. */
 must_check int region_populate(void *start, uint64_t size_bytes);
 
+/* Whole pages of private memory that nobody needs: they cost nothing until they are touched again, and hold zeros then. */
+void region_discard(void *start, uint64_t size_bytes);
+
 void region_close(void *base, uint64_t size_bytes);
 
 #endif

@@ -28,9 +28,8 @@
 enum {
 	PORT_BITS = RING_PORT_ALIGN - 1, /* the low bits of user_data: the operation; above them the port */
 	BUFFER_GROUP = 0,
-	CALLS_MOST = 4096,   /* in one turn */
-	POSTED_LEAST = 128,  /* buffers */
-	POSTED_PERIOD = 1024 /* turns after which fewer are posted, when fewer were used */
+	CALLS_MOST = 4096, /* in one turn */
+	POSTED_LEAST = 32  /* buffers */
 };
 static_assert((int)RING_OPS <= (int)RING_PORT_ALIGN, "an operation fits below a port's address");
 
@@ -52,8 +51,9 @@ struct ring {
 	uint16_t *idle;
 	uint64_t region_bytes;
 	unsigned buffer_count, buffer_bytes, idle_count, posted;
-	unsigned window;                  /* how many to have posted when going to sleep */
-	unsigned used, used_most, period; /* buffers used in this turn; most in a turn of this period; turns of it */
+	unsigned window;          /* how many to have posted when going to sleep */
+	unsigned used, used_most; /* buffers used in this turn; most in a turn since ring_trim() */
+	bool *touched;            /* [buffers] it has memory */
 	uint16_t post_tail;
 	struct ring_sums sums;
 };
@@ -122,12 +122,22 @@ void ring_recv(struct ring *ring, struct ring_port *port, int fd, bool poll_firs
 	sqe->buf_group = BUFFER_GROUP;
 }
 
-void ring_send(struct ring *ring, struct ring_port *port, int fd, const void *bytes, size_t count)
+static void queue_send(struct ring *ring, struct ring_port *port, int fd, const void *bytes, size_t count, int flags)
 {
 	struct io_uring_sqe *sqe = queue_for(ring, port, RING_SEND, IORING_OP_SEND, fd);
 	sqe->addr = (uintptr_t)bytes;
 	sqe->len = count > INT32_MAX ? INT32_MAX : (uint32_t)count;
-	sqe->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+	sqe->msg_flags = MSG_NOSIGNAL | (uint32_t)flags;
+}
+
+void ring_send(struct ring *ring, struct ring_port *port, int fd, const void *bytes, size_t count)
+{
+	queue_send(ring, port, fd, bytes, count, MSG_WAITALL);
+}
+
+void ring_send_what_fits(struct ring *ring, struct ring_port *port, int fd, const void *bytes, size_t count)
+{
+	queue_send(ring, port, fd, bytes, count, MSG_DONTWAIT);
 }
 
 void ring_connect(struct ring *ring, struct ring_port *port, int fd, const struct sockaddr *addr, socklen_t length)
@@ -189,6 +199,11 @@ unsigned ring_buffers_free(const struct ring *ring)
 	return ring->idle_count + ring->posted;
 }
 
+unsigned ring_buffers(const struct ring *ring)
+{
+	return ring->buffer_count;
+}
+
 static void post_buffers(struct ring *ring)
 {
 	if (likely(ring->posted >= ring->window) || ring->idle_count == 0)
@@ -204,23 +219,45 @@ static void post_buffers(struct ring *ring)
 	io_uring_smp_store_release(&ring->post->tail, ring->post_tail);
 }
 
+static unsigned window_for(const struct ring *ring)
+{
+	unsigned window = ring->used_most * 2 > POSTED_LEAST ? ring->used_most * 2 : POSTED_LEAST;
+	return window < ring->buffer_count ? window : ring->buffer_count;
+}
+
 /* Have twice as many posted as the busiest turn used lately. */
 static void follow_use(struct ring *ring)
 {
-	if (ring->used > ring->used_most)
+	if (unlikely(ring->used > ring->used_most)) {
 		ring->used_most = ring->used;
-	ring->used = 0;
-	if (ring->used_most * 2 > ring->window)
-		ring->window = ring->used_most * 2;
-	if (++ring->period >= POSTED_PERIOD) {
-		if (ring->used_most * 4 < ring->window)
-			ring->window /= 2;
-		ring->used_most = ring->period = 0;
+		if (window_for(ring) > ring->window)
+			ring->window = window_for(ring);
 	}
-	if (ring->window < POSTED_LEAST)
-		ring->window = POSTED_LEAST;
-	if (ring->window > ring->buffer_count)
-		ring->window = ring->buffer_count;
+	ring->used = 0;
+}
+
+/* The free buffers in the order in which they will be used: those that are posted, and then the idle ones. */
+static unsigned free_buffer(const struct ring *ring, unsigned n)
+{
+	if (n < ring->posted)
+		return ring->post->bufs[(uint16_t)(ring->post_tail - ring->posted + n) & (ring->buffer_count - 1)].bid;
+	return ring->idle[ring->idle_count - 1 - (n - ring->posted)];
+}
+
+void ring_trim(struct ring *ring)
+{
+	bool told = *ring->cq_head == io_uring_smp_load_acquire(ring->cq_tail) &&
+	            !(io_uring_smp_load_acquire(ring->sq_flags) & IORING_SQ_CQ_OVERFLOW);
+	ring->window = window_for(ring);
+	ring->used_most = 0;
+	if (!told)
+		return;
+	for (unsigned n = ring->window; n < ring_buffers_free(ring); n++) {
+		unsigned id = free_buffer(ring, n);
+		if (ring->touched[id])
+			region_discard(ring_buffer(ring, id), ring->buffer_bytes);
+		ring->touched[id] = false;
+	}
 }
 
 /* --- the turn ----------------------------------------------------------------------------------------------------------------- */
@@ -236,6 +273,7 @@ static void complete(struct ring *ring, const struct io_uring_cqe *cqe)
 		buffer_id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
 		ring->posted--;
 		ring->used++;
+		ring->touched[buffer_id] = true;
 	}
 	if (unlikely(cqe->res == -ENOBUFS) && op == RING_RECV) {
 		ring->sums.no_buffers++;
@@ -366,7 +404,8 @@ static int make_buffers(struct ring *ring, const struct ring_shape *shape)
 	ring->buffer_count = shape->buffers;
 	ring->buffer_bytes = shape->buffer_bytes;
 	ring->idle = calloc(shape->buffers, sizeof *ring->idle);
-	if (!ring->idle)
+	ring->touched = calloc(shape->buffers, sizeof *ring->touched);
+	if (!ring->idle || !ring->touched)
 		return -ENOMEM;
 	for (unsigned id = shape->buffers; id-- > 0;)
 		ring->idle[ring->idle_count++] = (uint16_t)id;
@@ -466,6 +505,7 @@ void ring_free(struct ring *ring)
 	}
 	region_close(ring->buffers, ring->region_bytes);
 	free(ring->idle);
+	free(ring->touched);
 	free(ring);
 }
 

@@ -91,6 +91,8 @@ void ring_recv(struct ring *ring, struct ring_port *port, int fd, bool poll_firs
 /* Send all of it; the bytes stay where they are until it completes. The result is count, or less when an error or a cancel came in
  * between, or a negative errno. Never two at a time on one socket: a short first one would leave a hole in the stream. */
 void ring_send(struct ring *ring, struct ring_port *port, int fd, const void *bytes, size_t count);
+/* The same without waiting: what has room now. Likewise RING_SEND; the result is also -EAGAIN when nothing has. */
+void ring_send_what_fits(struct ring *ring, struct ring_port *port, int fd, const void *bytes, size_t count);
 
 /* addr stays where it is until the next ring_wait(). 0 or a negative errno. */
 void ring_connect(struct ring *ring, struct ring_port *port, int fd, const struct sockaddr *addr, socklen_t length);
@@ -120,6 +122,10 @@ char *ring_buffer(const struct ring *ring, unsigned buffer_id);
 void ring_buffer_give_back(struct ring *ring, unsigned buffer_id);
 /* How many are not with ports. */
 unsigned ring_buffers_free(const struct ring *ring);
+/* How many there are. */
+unsigned ring_buffers(const struct ring *ring);
+/* Give the memory back of buffers that were not needed since the last call. To be called now and then, e.g. once a second. */
+void ring_trim(struct ring *ring);
 
 const struct ring_sums *ring_sums(const struct ring *ring);
 

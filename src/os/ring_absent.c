@@ -30,6 +30,8 @@ enum { THERE_IS_A_RING = 0 };
 int ring_wait(UNUSED struct ring *ring, UNUSED int64_t timeout_ns, UNUSED void (*woke)(void *arg), UNUSED void *arg) NEVER_VALUE(-ENOSYS)
 void ring_recv(UNUSED struct ring *ring, UNUSED struct ring_port *port, UNUSED int fd, UNUSED bool poll_first) NEVER
 void ring_send(UNUSED struct ring *ring, UNUSED struct ring_port *port, UNUSED int fd, UNUSED const void *bytes, UNUSED size_t count) NEVER
+void ring_send_what_fits(
+        UNUSED struct ring *ring, UNUSED struct ring_port *port, UNUSED int fd, UNUSED const void *bytes, UNUSED size_t count) NEVER
 void ring_connect(UNUSED struct ring *ring, UNUSED struct ring_port *port, UNUSED int fd, UNUSED const struct sockaddr *addr,
 	UNUSED socklen_t length) NEVER
 void ring_accept(UNUSED struct ring *ring, UNUSED struct ring_port *port, UNUSED int fd) NEVER
@@ -41,5 +43,7 @@ void ring_shutdown(UNUSED struct ring *ring, UNUSED int fd, UNUSED int how) NEVE
 char *ring_buffer(UNUSED const struct ring *ring, UNUSED unsigned buffer_id) NEVER_VALUE(NULL)
 void ring_buffer_give_back(UNUSED struct ring *ring, UNUSED unsigned buffer_id) NEVER
 unsigned ring_buffers_free(UNUSED const struct ring *ring) NEVER_VALUE(0)
+unsigned ring_buffers(UNUSED const struct ring *ring) NEVER_VALUE(0)
+void ring_trim(UNUSED struct ring *ring) NEVER
 bool ring_holds(UNUSED const struct ring *ring, UNUSED const struct ring_port *port, UNUSED enum ring_op op) NEVER_VALUE(false)
 const struct ring_sums *ring_sums(UNUSED const struct ring *ring) NEVER_VALUE(NULL)

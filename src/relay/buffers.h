@@ -10,14 +10,22 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/slab.h"
 
 enum { RELAY_BUFFER_BYTES = 64 * 1024 };
 
+/* What is left to send of a buffer, and the buffer that follows it. */
+struct buffer_rest {
+	char *next; /* NULL = none */
+	uint32_t at, end;
+};
+
 struct buffers {
 	struct slab slab;
-	char *scratch; /* NULL while the pool is used up */
+	struct buffer_rest *rests; /* [buffers] */
+	char *scratch;             /* NULL while the pool is used up */
 	char *peek;
 };
 
@@ -25,10 +33,20 @@ struct buffers {
 must_check int buffers_init(struct buffers *buffers, size_t count);
 void buffers_fini(struct buffers *buffers);
 
-/* The scratch buffer becomes the caller's until buffers_give_back(). */
-must_check char *buffers_keep_scratch(struct buffers *buffers);
-/* Another one, the caller's until buffers_give_back(); NULL when none is left. */
+/* The scratch buffer with bytes from at to end becomes the caller's until buffers_give_back(). */
+must_check char *buffers_keep_scratch(struct buffers *buffers, uint32_t at, uint32_t end);
+/* Another one, empty, the caller's until buffers_give_back(); NULL when none is left. */
 must_check char *buffers_take(struct buffers *buffers);
 void buffers_give_back(struct buffers *buffers, char *buffer);
+
+/* A list of buffers, *list is the first (NULL = none): append bytes. False, and nothing is appended, when there are not enough buffers. */
+must_check bool buffers_append(struct buffers *buffers, char **list, const char *bytes, size_t count);
+/* Give all of a list back. */
+void buffers_give_back_list(struct buffers *buffers, char **list);
+
+static inline struct buffer_rest *buffers_rest(const struct buffers *buffers, const char *buffer)
+{
+	return &buffers->rests[(size_t)(buffer - buffers->slab.region) / RELAY_BUFFER_BYTES];
+}
 
 #endif

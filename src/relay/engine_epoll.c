@@ -21,7 +21,9 @@ enum {
 	BULK_READS = BULK_BYTES / RELAY_BUFFER_BYTES,
 	BULK_PATIENCE = 4, /* so many small pieces in a row are no bulk any more */
 	BULK_MOST = BULK_READS + BULK_PATIENCE,
-	BULK_PIECE = 16 * 1024 /* less is small */
+	BULK_PIECE = 16 * 1024, /* less is small */
+	CALM_MESSAGES = 64,     /* so many in a row, each at most of CALM_BYTES: go back to the ring. To go and to come costs some 5 us. */
+	CALM_BYTES = CONNS_RING_BUFFER_BYTES
 };
 
 /* What became of bytes for a side. */
@@ -34,11 +36,9 @@ enum moved {
 static void drop(struct relay *relay, enum side to)
 {
 	struct relay_side *side = &relay->side[to];
-	if (side->held)
-		buffers_give_back(&relay->engine->buffers, side->held);
+	buffers_give_back_list(&relay->engine->buffers, &side->held);
 	if (side->pipe)
 		pipes_give_back(relay->engine->pipes, side->pipe, side->owed == 0);
-	side->held = NULL;
 	side->pipe = NULL;
 	side->owed = 0;
 }
@@ -63,6 +63,7 @@ static enum moved block(struct relay *relay, enum side to)
 {
 	struct relay_side *side = &relay->side[to];
 	side->blocked = true;
+	relay->calm = 0;
 	if (conn_want_room(side->conn) == 0)
 		return BLOCKED;
 	relay_over(relay, RELAY_NO_MEMORY, to);
@@ -82,8 +83,7 @@ static enum moved deliver(struct relay *relay, enum side from, size_t count)
 	if (likely((size_t)sent == count))
 		return MOVED;
 	struct relay_side *target = &relay->side[to];
-	target->held = buffers_keep_scratch(buffers);
-	target->held_at = (uint32_t)sent;
+	target->held = buffers_keep_scratch(buffers, (uint32_t)sent, (uint32_t)count);
 	target->owed = (uint32_t)(count - (size_t)sent);
 	return block(relay, to);
 }
@@ -94,7 +94,7 @@ static enum moved deliver_peeked(struct relay *relay, enum side from, size_t cou
 	char *peek = relay->engine->buffers.peek;
 	enum side to = other_side(from);
 	counter_add(relay->engine->buffer_exhausted, 1);
-	if (!relay_received(relay, from, peek, 0))
+	if (relay->framed && !relay->engine->session->look(relay, from, peek, 0))
 		return OVER;
 	ssize_t sent = send_to(relay, to, peek, count);
 	if (sent < 0)
@@ -117,6 +117,10 @@ static bool can_pump(const struct relay *relay, enum side from)
 static void note_read(struct relay *relay, enum side to, size_t count)
 {
 	struct relay_side *target = &relay->side[to];
+	if (count > CALM_BYTES)
+		relay->calm = 0;
+	else if (relay->calm < CALM_MESSAGES)
+		relay->calm++;
 	if (likely(count < RELAY_BUFFER_BYTES) || relay->framed)
 		target->bulk = 0;
 	else if (target->bulk < BULK_READS)
@@ -261,6 +265,29 @@ static bool pump(struct relay *relay, enum side from)
 	return true;
 }
 
+/* What is held for a side goes on to its socket. */
+static enum moved send_held(struct relay *relay, enum side to)
+{
+	struct buffers *buffers = &relay->engine->buffers;
+	struct relay_side *side = &relay->side[to];
+	while (side->held) {
+		char *buffer = side->held;
+		struct buffer_rest *rest = buffers_rest(buffers, buffer);
+		ssize_t sent = send_to(relay, to, buffer + rest->at, rest->end - rest->at);
+		if (sent < 0)
+			return OVER;
+		if (!side->held)
+			return MOVED; /* the send failed, and what was owed is dropped */
+		side->owed -= (uint32_t)sent;
+		rest->at += (uint32_t)sent;
+		if (rest->at < rest->end)
+			return block(relay, to);
+		side->held = rest->next;
+		buffers_give_back(buffers, buffer);
+	}
+	return MOVED;
+}
+
 /* The socket of a side has room again. True when the relay goes on. */
 static bool flush(struct relay *relay, enum side to)
 {
@@ -270,17 +297,26 @@ static bool flush(struct relay *relay, enum side to)
 		if (moved != MOVED)
 			return moved == BLOCKED;
 	} else if (side->held) {
-		ssize_t sent = send_to(relay, to, side->held + side->held_at, side->owed);
-		if (sent < 0)
-			return false;
-		side->held_at += (uint32_t)sent;
-		side->owed -= side->held ? (uint32_t)sent : 0; /* a failed send has dropped it */
-		if (side->owed > 0)
-			return block(relay, to) == BLOCKED;
+		enum moved moved = send_held(relay, to);
+		if (moved != MOVED)
+			return moved == BLOCKED;
 	}
 	drop(relay, to);
 	side->blocked = false;
 	return relay_settle(relay) && pump(relay, other_side(to));
+}
+
+/* To the ring, where there is one and nothing is under way. */
+static void go_back(struct relay *relay)
+{
+	const struct relay_side *client = &relay->side[SIDE_CLIENT], *server = &relay->side[SIDE_SERVER];
+	bool ending = client->dry || server->dry || client->reset || server->reset;
+	relay->calm = 0;
+	if (!relay->engine->conns->ring || ending || client->blocked || server->blocked)
+		return;
+	relay->mover = &uring_mover;
+	if (relay->mover->start(relay))
+		relay_over(relay, RELAY_NO_MEMORY, SIDE_CLIENT);
 }
 
 static void on_event(struct conn *conn, unsigned events)
@@ -291,8 +327,10 @@ static void on_event(struct conn *conn, unsigned events)
 		return;
 	if (unlikely(relay->side[which].blocked) && (events & CONN_WRITE) && !flush(relay, which))
 		return;
-	if (can_pump(relay, which))
-		(void)pump(relay, which);
+	if (can_pump(relay, which) && !pump(relay, which))
+		return;
+	if (unlikely(relay->calm >= CALM_MESSAGES))
+		go_back(relay);
 }
 
 /* What was owed before the start goes first; then what came meanwhile. */

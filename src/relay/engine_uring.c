@@ -1,7 +1,8 @@
 /* The engine on io_uring: the kernel receives into the input of one connection and sends from there to the other one, a buffer at a time.
  *
- * Many small messages on many connections cost few system calls so. A direction that carries bulk is better off with fewer, larger pieces:
- * such a relay goes over to the engine on epoll, when nothing is under way for it, and stays there.
+ * Many small messages on many connections cost few system calls so. A direction that carries bulk is better off with fewer, larger pieces,
+ * and one whose reader does not keep up must not hold buffers that all connections share: such a relay goes over to the engine on epoll,
+ * with what it is owed. It comes back from there when it is calm.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -11,18 +12,7 @@
 #include "base/clock.h"
 #include "relay/mover.h"
 
-enum {
-	INPUT_MOST = 16 * 1024, /* a side whose bytes are not taken is not received from beyond this: a turn may bring 128 kB more */
-	INPUT_RESUME = 4 * 1024,
-	BUFFERS_MOST = 8, /* likewise: a small piece takes a whole buffer, and all connections share them */
-	BUFFERS_RESUME = 2,
-	BULK_BUFFERS = 16 /* so many full buffers in a row are bulk */
-};
-
-static bool is_much(const struct conn *source)
-{
-	return source->input_bytes > INPUT_MOST || source->input_buffers > BUFFERS_MOST;
-}
+enum { PILE_MOST = 8 }; /* buffers in an input: more is bulk. A turn may bring 32 more, older kernels as many as are posted. */
 
 static enum side side_of(const struct relay *relay, const struct conn *conn)
 {
@@ -33,93 +23,101 @@ static void send_next(struct relay *relay, enum side to)
 {
 	struct relay_side *side = &relay->side[to];
 	struct conn *source = relay->side[other_side(to)].conn;
-	if (side->conn->sending || source->input == CONN_NO_BUFFER)
+	if (side->conn->sending || source->input == CONN_NO_BUFFER || unlikely(relay->leaving))
 		return;
 	/* The session may have looked right now whether the server has said anything before it was asked: no time must pass. */
 	bool now = relay->framed && to == SIDE_SERVER && !side->written;
 	relay_before_write(relay, to, source->input_bytes);
-	side->held_at = now ? conn_send_input_now(side->conn, source) : conn_send_input(side->conn, source);
+	side->sending = now ? conn_send_input_now(side->conn, source) : conn_send_input(side->conn, source);
 	if (now && !side->conn->sending) {
-		side->owed -= side->held_at;
+		side->owed -= side->sending;
 		send_next(relay, to);
 	}
 }
 
 static void drop(struct relay *relay, enum side to)
 {
+	struct relay_side *side = &relay->side[to];
+	buffers_give_back_list(&relay->engine->buffers, &side->held);
+	conn_drop_rest(side->conn);
 	conn_drop_input(relay->side[other_side(to)].conn);
-	relay->side[to].owed = 0;
+	side->owed = side->sending = 0;
 }
 
-/* --- over to the other engine --------------------------------------------------------------------------------------------------
- *
- * STAYING -> DRAINING  a side sends bulk: what sends bulk is not received from any more;
- *         -> CROSSING  all is delivered both ways: nothing is received from either;
- *         -> gone      and nothing is under way.
- * Where something arrives in between it stays, and is tried again. A reader that pauses must not hold up the other direction for long:
- *         -> GIVEN_UP  after a moment, until what was stuck then moves.
- */
+/* --- over to the other engine ------------------------------------------------------------------------------------------------ */
 
-enum { STAYING, DRAINING, CROSSING, GIVEN_UP };
-
-#define CROSS_WITHIN_NS (50 * NS_PER_MS)
-
-static bool is_bulk(const struct relay_side *target)
+static void leave(struct relay *relay)
 {
-	return target->bulk >= BULK_BUFFERS;
+	relay->leaving = true;
+	conn_receive_stop(relay->side[SIDE_CLIENT].conn);
+	conn_receive_stop(relay->side[SIDE_SERVER].conn);
 }
 
-static bool is_busy(const struct relay_side *side)
+/* How many buffers of the worker take what the ring's buffers hold for a side. */
+static size_t buffers_wanted(const struct relay *relay, enum side to)
 {
-	return side->owed || side->conn->sending;
+	const char *rest;
+	size_t bytes = conn_rest(relay->side[to].conn, &rest) + relay->side[other_side(to)].conn->input_bytes;
+	return (bytes + RELAY_BUFFER_BYTES - 1) / RELAY_BUFFER_BYTES;
 }
 
-static void stay(struct relay *relay, uint8_t how)
+static void hold(struct relay *relay, enum side to, const char *bytes, uint32_t count)
 {
-	relay->crossing = how;
-	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
-		relay->side[which].bulk = 0;
-		if (!is_much(relay->side[other_side(which)].conn))
-			conn_receive(relay->side[other_side(which)].conn);
+	ensure(buffers_append(&relay->engine->buffers, &relay->side[to].held, bytes, count));
+}
+
+static void hold_owed(struct relay *relay, enum side to)
+{
+	struct conn *conn = relay->side[to].conn, *source = relay->side[other_side(to)].conn;
+	const char *bytes;
+	uint32_t count = conn_rest(conn, &bytes);
+	if (count > 0)
+		hold(relay, to, bytes, count);
+	conn_drop_rest(conn);
+	while (source->input != CONN_NO_BUFFER) {
+		bytes = conn_input_bytes(source, source->input, &count);
+		hold(relay, to, bytes, count);
+		conn_drop_first_input(source);
+	}
+	relay->side[to].sending = 0;
+}
+
+/* The worker has no buffers left: what is owed stays with the ring until it is sent. */
+static void send_patiently(struct relay *relay)
+{
+	for (enum side to = SIDE_CLIENT; to <= SIDE_SERVER; to++) {
+		struct relay_side *side = &relay->side[to];
+		struct conn *source = relay->side[other_side(to)].conn;
+		const char *rest;
+		if (side->held) { /* from before the start: it would have to come first */
+			relay_over(relay, RELAY_NO_MEMORY, to);
+			return;
+		}
+		if (conn_rest(side->conn, &rest) > 0)
+			conn_send_rest(side->conn);
+		else if (source->input != CONN_NO_BUFFER)
+			side->sending = conn_send_input_patiently(side->conn, source);
 	}
 }
 
+/* Nothing more is received. As soon as nothing is under way, the other engine has it. */
 static void cross(struct relay *relay)
 {
-	relay->crossing = STAYING;
+	const struct slab *slab = &relay->engine->buffers.slab;
+	if (conn_busy(relay->side[SIDE_CLIENT].conn) || conn_busy(relay->side[SIDE_SERVER].conn))
+		return;
+	if (buffers_wanted(relay, SIDE_CLIENT) + buffers_wanted(relay, SIDE_SERVER) > slab->capacity - slab->in_use) {
+		send_patiently(relay);
+		return;
+	}
+	relay->leaving = false;
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
+		hold_owed(relay, which);
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
 		conn_use_readiness(relay->side[which].conn);
 	relay->mover = &epoll_mover;
 	if (relay->mover->start(relay))
 		relay_over(relay, RELAY_NO_MEMORY, SIDE_CLIENT);
-}
-
-static void go_over(struct relay *relay)
-{
-	struct relay_side *client = &relay->side[SIDE_CLIENT], *server = &relay->side[SIDE_SERVER];
-	bool busy = is_busy(client) || is_busy(server);
-	if (relay->crossing == GIVEN_UP && !client->stuck && !server->stuck)
-		relay->crossing = STAYING;
-	if (relay->crossing == DRAINING && !busy) {
-		relay->crossing = CROSSING;
-		conn_receive_stop(client->conn);
-		conn_receive_stop(server->conn);
-	}
-	if (relay->crossing != CROSSING)
-		return;
-	if (busy)
-		stay(relay, STAYING);
-	else if (!conn_busy(client->conn) && !conn_busy(server->conn))
-		cross(relay);
-}
-
-static void on_tick(struct relay *relay)
-{
-	if (relay->crossing != DRAINING && relay->crossing != CROSSING)
-		return;
-	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
-		relay->side[which].stuck = is_busy(&relay->side[which]);
-	stay(relay, GIVEN_UP);
 }
 
 /* --- what arrives ------------------------------------------------------------------------------------------------------------ */
@@ -139,13 +137,8 @@ static bool take_in(struct relay *relay, enum side from, uint16_t buffer)
 		return true;
 	}
 	target->owed += length;
-	target->bulk = length == CONNS_RING_BUFFER_BYTES && !relay->framed ? target->bulk + 1 : 0;
-	if (unlikely(is_bulk(target)) && relay->crossing == STAYING) {
-		relay->crossing = DRAINING;
-		relay->engine->session->tick_at(relay, loop_now_ns(relay->engine->loop) + CROSS_WITHIN_NS);
-	}
-	if (unlikely(is_much(source->conn) || (relay->crossing == DRAINING && is_bulk(target))))
-		conn_receive_stop(source->conn);
+	if (unlikely(source->conn->input_buffers > PILE_MOST) && !relay->leaving)
+		leave(relay);
 	return true;
 }
 
@@ -161,18 +154,20 @@ static bool on_input_end(struct relay *relay, enum side from)
 static bool on_sent(struct relay *relay, enum side to)
 {
 	struct relay_side *side = &relay->side[to];
-	struct relay_side *source = &relay->side[other_side(to)];
-	if (unlikely(side->reset))
-		return true; /* what it was owed is dropped */
-	if (unlikely(side->conn->result < 0))
+	const struct relay_side *source = &relay->side[other_side(to)];
+	const char *bytes;
+	if (unlikely(side->reset)) {
+		conn_drop_rest(side->conn); /* what it was owed is dropped */
+		return true;
+	}
+	if (unlikely(side->conn->result < 0) && side->conn->result != -EAGAIN)
 		return relay_send_failed(relay, to, -side->conn->result);
-	side->owed -= side->held_at;
-	side->stuck = false;
+	uint32_t rest = conn_rest(side->conn, &bytes);
+	side->owed -= side->sending - rest;
+	side->sending = rest;
+	if (unlikely(rest > 0) && !relay->leaving)
+		leave(relay);
 	send_next(relay, to);
-	bool wait = relay->crossing == CROSSING || (relay->crossing == DRAINING && is_bulk(side));
-	if (unlikely(!source->conn->wanted) && !wait && source->conn->input_bytes <= INPUT_RESUME &&
-	        source->conn->input_buffers <= BUFFERS_RESUME)
-		conn_receive(source->conn);
 	if (side->owed == 0 && (source->eof || source->reset || relay_end_waits(relay, to)))
 		return relay_settle(relay);
 	return true;
@@ -193,33 +188,39 @@ static void on_event(struct conn *conn, unsigned events)
 		return;
 	if ((events & CONN_END) && !on_input_end(relay, which))
 		return;
-	if (unlikely(relay->crossing))
-		go_over(relay);
+	if (unlikely(relay->leaving))
+		cross(relay);
 }
 
 /* --- from start to stop ------------------------------------------------------------------------------------------------------ */
 
-/* What was owed before the start goes out at once; a new connection has room for so much. */
-static int send_held(struct relay *relay, enum side to)
+/* What was owed before the start goes out at once; where that does not fit, the relay leaves. True when it goes on. */
+static bool send_held(struct relay *relay, enum side to)
 {
+	struct buffers *buffers = &relay->engine->buffers;
 	struct relay_side *side = &relay->side[to];
-	if (!side->held)
-		return 0;
+	if (likely(!side->held))
+		return true;
+	struct buffer_rest *rest = buffers_rest(buffers, side->held);
 	relay_before_write(relay, to, side->owed);
-	ssize_t sent = send(side->conn->fd, side->held + side->held_at, side->owed, MSG_NOSIGNAL | MSG_DONTWAIT);
-	buffers_give_back(&relay->engine->buffers, side->held);
-	side->held = NULL;
-	if (sent != (ssize_t)side->owed)
-		return -ENOBUFS;
-	side->owed = 0;
-	return 0;
+	ssize_t sent = send(side->conn->fd, side->held + rest->at, side->owed, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent < 0 && errno != EAGAIN && errno != EINTR)
+		return relay_send_failed(relay, to, errno);
+	rest->at += sent > 0 ? (uint32_t)sent : 0;
+	side->owed -= sent > 0 ? (uint32_t)sent : 0;
+	if (side->owed > 0)
+		leave(relay);
+	else
+		buffers_give_back_list(buffers, &side->held);
+	return true;
 }
 
 /* What came before the start. True when the relay goes on. */
 static bool catch_up(struct relay *relay, enum side from)
 {
 	struct conn *conn = relay->side[from].conn;
-	for (uint16_t buffer = conn->input; buffer != CONN_NO_BUFFER; buffer = conn_next_input(conn, buffer))
+	for (uint16_t buffer = conn->input; buffer != CONN_NO_BUFFER && conn->input != CONN_NO_BUFFER;
+	        buffer = conn_next_input(conn, buffer))
 		if (!take_in(relay, from, buffer))
 			return false;
 	send_next(relay, other_side(from));
@@ -229,14 +230,18 @@ static bool catch_up(struct relay *relay, enum side from)
 static int start(struct relay *relay)
 {
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
-		int error = send_held(relay, which);
-		if (error)
-			return error;
-		conn_hand_over(relay->side[which].conn, on_event, relay);
-		conn_receive(relay->side[which].conn);
+		struct conn *conn = relay->side[which].conn;
+		if (!conn->by_completion)
+			conn_use_completion(conn);
+		conn_hand_over(conn, on_event, relay);
 	}
-	if (catch_up(relay, SIDE_CLIENT))
-		(void)catch_up(relay, SIDE_SERVER);
+	if (!send_held(relay, SIDE_CLIENT) || !send_held(relay, SIDE_SERVER))
+		return 0;
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
+		if (!relay->leaving)
+			conn_receive(relay->side[which].conn);
+	if (catch_up(relay, SIDE_CLIENT) && catch_up(relay, SIDE_SERVER) && relay->leaving)
+		cross(relay);
 	return 0;
 }
 
@@ -252,4 +257,4 @@ static void quiet(struct relay *relay)
 		conn_receive_stop(relay->side[which].conn);
 }
 
-const struct relay_mover uring_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet, .tick = on_tick };
+const struct relay_mover uring_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet };

@@ -5,7 +5,7 @@
 #include "relay/relay.h"
 
 struct relay_mover {
-	/* Take over two connections and what relay->side[] is owed, and begin. 0 or a negative errno. It may end the session. */
+	/* Take over two connections and what relay->side[] is owed (held), and begin. 0 or a negative errno. It may end the session. */
 	int (*start)(struct relay *relay);
 	/* Forget what a side is owed: nobody is there to take it. */
 	void (*drop)(struct relay *relay, enum side to);
@@ -13,8 +13,6 @@ struct relay_mover {
 	void (*stop)(struct relay *relay);
 	/* Neither read nor write any more: a RST is going to end it. */
 	void (*quiet)(struct relay *relay);
-	/* A tick that it asked for, or another one; NULL: it never asks. */
-	void (*tick)(struct relay *relay);
 };
 
 extern const struct relay_mover epoll_mover;

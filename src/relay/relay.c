@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -52,8 +51,6 @@ static bool begin_abort(struct relay *relay, enum side by)
 void relay_tick(struct relay *relay, uint64_t now_ns)
 {
 	if (!relay->aborting) {
-		if (relay->mover->tick)
-			relay->mover->tick(relay);
 		bool goes_on = relay_settle(relay);
 		(void)goes_on;
 		return;
@@ -152,29 +149,24 @@ int relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, co
 {
 	struct relay_side *side = &relay->side[to];
 	ensure(count <= RELAY_BUFFER_BYTES && !side->held);
-	char *buffer = buffers_take(&engine->buffers);
-	if (!buffer)
+	if (!buffers_append(&engine->buffers, &side->held, bytes, count))
 		return -ENOBUFS;
 	relay->engine = engine;
-	memcpy(buffer, bytes, count);
-	side->held = buffer;
-	side->held_at = 0;
 	side->owed = (uint32_t)count;
 	return 0;
 }
 
 static void side_init(struct relay_side *side, struct conn *conn)
 {
-	*side = (struct relay_side){
-		.conn = conn, .quickack = side->quickack, .held = side->held, .held_at = side->held_at, .owed = side->owed
-	};
+	*side = (struct relay_side){ .conn = conn, .quickack = side->quickack, .held = side->held, .owed = side->owed };
 }
 
 int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *client, struct conn *server)
 {
 	relay->engine = engine;
 	relay->aborting = false;
-	relay->crossing = 0;
+	relay->leaving = false;
+	relay->calm = 0;
 	relay->mover = engine->conns->ring ? &uring_mover : &epoll_mover;
 	side_init(&relay->side[SIDE_CLIENT], client);
 	side_init(&relay->side[SIDE_SERVER], server);
@@ -187,11 +179,8 @@ void relay_stop(struct relay *relay)
 		return;
 	if (relay->mover)
 		relay->mover->stop(relay);
-	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
-		if (relay->side[which].held)
-			buffers_give_back(&relay->engine->buffers, relay->side[which].held);
-		relay->side[which].held = NULL;
-	}
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
+		buffers_give_back_list(&relay->engine->buffers, &relay->side[which].held);
 	relay->engine = NULL;
 	relay->mover = NULL;
 }

@@ -11,7 +11,8 @@
  * The relay is done when both FINs were passed on, or when a RST may be passed on. That is relay.c, the same for all engines.
  *
  * Engines: engine_epoll.c reads and writes by itself when it is told that it can (copying through one scratch buffer, or splicing when a
- *          direction carries bulk); engine_uring.c has the kernel receive and send, and hands relays that carry bulk to the other engine.
+ *          direction carries bulk); engine_uring.c has the kernel receive and send. Where there is a ring, relays begin with it; those that
+ *          carry bulk or have a reader that does not keep up go over to epoll, and come back when they are calm again.
  *
  * A slow reader: what its socket does not take is held, bounded for each direction; then the sender is not read until it is gone, so that
  * the kernel's window holds the sender back. Fairness: a relay moves at most RELAY_TURN_BYTES in a direction before the others have their
@@ -92,11 +93,10 @@ struct relay_side {
 	bool written : 1;  /* something was sent to it */
 	bool quickack : 1; /* re-arm TCP_QUICKACK after each read */
 	bool lost : 1;     /* reset, but by a timeout of the kernel */
-	bool stuck : 1;    /* owed something for long: see engine_uring.c */
 	uint32_t owed;     /* bytes read from the other side that its socket has not taken, whatever holds them */
-	uint32_t held_at;
-	uint32_t bulk;     /* how much reason there is to splice, or to stop it: see the engines */
-	char *held;        /* a buffer with the owed bytes from held_at on, or NULL */
+	uint32_t sending;  /* of these: how many the ring is sending */
+	uint32_t bulk;     /* how much reason there is to splice, or to stop it: see engine_epoll.c */
+	char *held;        /* a list of buffers with owed bytes, or NULL */
 	struct pipe *pipe; /* through which bytes for this side are spliced, or NULL */
 };
 
@@ -108,7 +108,9 @@ struct relay {
 	bool framed; /* the session looks at the bytes and decides about ends of input */
 	/* While a RST waits for what is owed to the other side. */
 	bool aborting;
-	uint8_t crossing;       /* from one engine to the other one: see engine_uring.c */
+	/* Between the engines. */
+	bool leaving;           /* the ring: as soon as nothing is under way */
+	uint8_t calm;           /* small messages in a row that were delivered at once */
 	int abort_owed;         /* bytes the kernel had not sent at the last look */
 	uint64_t abort_look_ns; /* how long to the next look: longer while nothing moves */
 	uint64_t abort_stalled_ns;

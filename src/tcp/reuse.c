@@ -344,7 +344,7 @@ bool reuse_may_keep(struct session *session)
 		return false;
 	struct conn *conn = session->relay.side[SIDE_SERVER].conn;
 	if (conn->by_completion)
-		return !conn->sending && conn->input == CONN_NO_BUFFER && conn->input_end == CONN_OPEN;
+		return conn->output == CONN_NO_BUFFER && conn->input == CONN_NO_BUFFER && conn->input_end == CONN_OPEN;
 	if (conn->ended || (conn->readable && hot_look(conn) != HOT_QUIET))
 		return false;
 	conn->readable = false; /* the look said so, and what comes next makes an edge */

@@ -59,6 +59,8 @@ static void on_beat(struct loop_timer *timer)
 	struct shm_seat *seat = worker->seat;
 	atomic_store_explicit(&seat->beat_ns, loop_now_ns(worker->loop), memory_order_relaxed);
 	atomic_store_explicit(&seat->loop_lag_ns, loop_take_longest_turn_ns(worker->loop), memory_order_relaxed);
+	if (worker->ring)
+		ring_trim(worker->ring);
 	counter_add(&seat->log_drops, log_dropped() - worker->log_dropped);
 	worker->log_dropped = log_dropped();
 	set_title(worker, worker->draining ? "draining" : "running");
@@ -102,22 +104,31 @@ static void on_loop_ready(struct ring_port *port, unsigned op, int result, unsig
 		ring_poll(worker->ring, &worker->loop_port, loop_poll_fd(worker->loop), POLLIN, true);
 }
 
+/* Receive buffers: those of relays, which are theirs for a turn, and one for each hot connection whose server speaks first. */
+static unsigned ring_buffer_count(const struct config *config)
+{
+	unsigned count = CONNS_RING_BUFFERS;
+	while (count < CONNS_RING_BUFFERS / 2 + tcp_hot_most(config) && count < CONNS_RING_BUFFERS_MOST)
+		count *= 2;
+	return count;
+}
+
 static void choose_engine(struct worker *worker)
 {
-	static const struct ring_shape shape = {
-		.entries = 1024, .completions = 8192, .buffers = CONNS_RING_BUFFERS, .buffer_bytes = CONNS_RING_BUFFER_BYTES
+	const struct config *config = worker->args->config;
+	const struct ring_shape shape = {
+		.entries = 1024, .completions = 8192, .buffers = ring_buffer_count(config), .buffer_bytes = CONNS_RING_BUFFER_BYTES
 	};
 	char why[160];
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
-	enum engine_kind wanted = worker->args->config->engine;
-	if (wanted != ENGINE_IO_URING)
+	if (config->engine == ENGINE_EPOLL)
 		return;
 	worker->ring = ring_new(&shape, why, sizeof why);
-	atomic_store(&worker->seat->engine, worker->ring ? SEAT_ENGINE_IO_URING : SEAT_ENGINE_EPOLL);
 	if (!worker->ring) {
-		log_warn("no io_uring: %s; going on with epoll", why);
+		log_line(config->engine == ENGINE_AUTO ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "no io_uring: %s; going on with epoll", why);
 		return;
 	}
+	atomic_store(&worker->seat->engine, SEAT_ENGINE_IO_URING);
 	worker->loop_port.fn = on_loop_ready;
 	ring_poll(worker->ring, &worker->loop_port, loop_poll_fd(worker->loop), POLLIN, true);
 	loop_set_waiter(worker->loop, on_ring_wait, worker);

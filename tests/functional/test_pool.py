@@ -775,7 +775,7 @@ class Share(Pools):
             self.assertTrue(self.ask(address, request(f"/{i}"))[1].endswith(f"#/{i}"))
         self.assertTrue(all(count > 10 for count in self.spread(proxy)), self.spread(proxy))
         # By completion one comes to rest a moment after its client has gone: the next client may be there before.
-        self.assertLessEqual(self.server.accepted, 2 if aegis.ENGINE != "io_uring" else 60)
+        self.assertLessEqual(self.server.accepted, 2 if aegis.ENGINE == "epoll" else 60)
         wait_until(lambda: self.server.alive() <= 2, "no more than two to remain")
         self.assertGreater(self.pool(proxy)["hits"], 100)
 

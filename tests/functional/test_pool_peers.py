@@ -207,7 +207,7 @@ class Redis(Pooled):
         proxy, address = self.front(port, workers=4, keep=2, framing="redis", share=True)
         for i in range(100):
             self.assertEqual(self.client(address, f"SET k{i} {i}", f"GET k{i}"), ["+OK", str(i)])
-        self.assertLessEqual(proxy.server(self.name)["total"], 2 if aegis.ENGINE != "io_uring" else 50)
+        self.assertLessEqual(proxy.server(self.name)["total"], 2 if aegis.ENGINE == "epoll" else 50)
         wait_until(lambda: len(self.clients(port)) <= 2, "no more than two to remain")
 
 

@@ -262,7 +262,7 @@ static void start_worker(struct world *world, uint32_t index, const uint32_t *li
 	               0, &world->sockets[index], 1) == 0);
 	if (chance_percent(&world->chance, 15)) {
 		tcp->engine.buffers.slab.capacity = tcp->engine.buffers.slab.in_use;
-		world->scratch[index] = buffers_keep_scratch(&tcp->engine.buffers);
+		world->scratch[index] = buffers_keep_scratch(&tcp->engine.buffers, 0, 0);
 	}
 	acceptor_start(&tcp->acceptor);
 }

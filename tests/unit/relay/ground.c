@@ -252,7 +252,7 @@ int ground_set_up(void **state)
 		.pipe_exhausted = &ground->no_pipe };
 	assert_int_equal(buffers_init(&ground->engine.buffers, shape->starved ? 0 : shape->buffers ? shape->buffers : 8), 0);
 	if (shape->starved)
-		assert_non_null(buffers_keep_scratch(&ground->engine.buffers));
+		assert_non_null(buffers_keep_scratch(&ground->engine.buffers, 0, 0));
 	if (shape->pipes) {
 		assert_int_equal(pipes_init(&ground->pipes, shape->pipes), 0);
 		ground->engine.pipes = &ground->pipes;
@@ -295,6 +295,7 @@ int ground_tear_down(void **state)
 void ground_stream(struct ground *ground, size_t total)
 {
 	ground->written = ground->seen = 0;
+	ground->looked[SIDE_CLIENT] = ground->looked[SIDE_SERVER] = 0;
 	ground->total = total;
 }
 

@@ -421,6 +421,115 @@ static void test_an_end_that_is_the_sessions(void **state)
 	assert_int_equal(ground->ending_calls, 1);
 }
 
+/* --- between the engines ----------------------------------------------------------------------------------------------------- */
+
+static bool has_crossed(struct ground *ground)
+{
+	(void)ground_feed(ground, ground->client);
+	return !ground->client_conn->by_completion;
+}
+
+/* A reader that takes nothing holds no buffer of the ring, which are for all; and the relay comes back when messages are small again. */
+static void test_a_stalled_relay_leaves_the_ring(void **state)
+{
+	struct ground *ground = *state;
+	unsigned all = ring_buffers_free(ground->ring);
+	ground_stream(ground, TOTAL);
+	ground_run(ground, has_crossed);
+	assert_int_equal(ring_buffers_free(ground->ring), all);
+	ground_run(ground, step_client_is_held_back);
+	assert_true(relay_owes(&ground->relay, SIDE_SERVER));
+	assert_int_equal(ring_buffers_free(ground->ring), all);
+	ground_run(ground, step_client_to_server_slowly);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
+	int messages = 0;
+	for (; !ground->client_conn->by_completion && messages < 1000; messages++) {
+		ground_stream(ground, 100);
+		ground_run(ground, messages % 2 ? step_client_to_server : step_server_to_client);
+	}
+	assert_true(messages > 32 && messages < 200);
+	assert_true(ground->server_conn->by_completion);
+	for (int i = 0; i < 10; i++) {
+		ground_stream(ground, 1000);
+		ground_run(ground, i % 2 ? step_client_to_server : step_server_to_client);
+	}
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_to_server);
+	assert_false(ground->client_conn->by_completion);
+	assert_false(relay_holds(&ground->relay));
+}
+
+/* What the ring brought before it stopped is more than one buffer of ours holds, and the socket takes little of it. */
+static void test_much_goes_over(void **state)
+{
+	struct ground *ground = *state;
+	struct relay_side *server = &ground->relay.side[SIDE_SERVER];
+	ground_stream(ground, TOTAL);
+	(void)ground_feed(ground, ground->client);
+	ground_start(ground);
+	ground_run(ground, has_crossed);
+	assert_true(server->owed > RELAY_BUFFER_BYTES);
+	assert_non_null(buffers_rest(&ground->engine.buffers, server->held)->next);
+	ground_run(ground, step_client_to_server);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
+}
+
+/* The worker has no buffers: the relay stays until the socket has taken what was received, and then it goes over. */
+static void test_leaving_without_buffers(void **state)
+{
+	struct ground *ground = *state;
+	unsigned all = ring_buffers_free(ground->ring);
+	ground_stream(ground, TOTAL);
+	ground_run(ground, step_client_is_held_back);
+	assert_true(ground->client_conn->by_completion);
+	assert_true(ring_buffers_free(ground->ring) < all);
+	ground_run(ground, step_client_to_server_slowly);
+	assert_false(ground->client_conn->by_completion);
+	assert_int_equal(ring_buffers_free(ground->ring), all);
+	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
+}
+
+static bool room_is_made(struct ground *ground)
+{
+	(void)ground_drain(ground, ground->server, 4096);
+	return !ground->client_conn->by_completion;
+}
+
+/* Ends and resets that come while a relay waits for the last of what is under way. */
+static void test_ends_while_leaving(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 100 * 1000);
+	(void)ground_feed(ground, ground->client);
+	assert_int_equal(ground->written, ground->total);
+	shutdown(ground->client, SHUT_WR);
+	ground_start(ground);
+	ground_run(ground, room_is_made);
+	ground_run(ground, step_server_saw_the_end);
+	assert_int_equal(ground->seen, ground->total);
+	shutdown(ground->server, SHUT_WR);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_FINISHED);
+}
+
+static bool is_leaving(struct ground *ground)
+{
+	(void)ground_feed(ground, ground->client);
+	return ground->relay.leaving || !ground->client_conn->by_completion;
+}
+
+static void test_resets_while_leaving(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, TOTAL);
+	(void)ground_feed(ground, ground->client);
+	ground_start(ground);
+	ground_run(ground, is_leaving);
+	ground_reset(ground->written % 2 ? &ground->client : &ground->server);
+	ground_run(ground, step_is_done);
+	assert_int_equal(ground->end, RELAY_RESET);
+}
+
 /* --- all of them ------------------------------------------------------------------------------------------------------------- */
 
 #define TEST(function, shape) cmocka_unit_test_prestate_setup_teardown(function, ground_set_up, ground_tear_down, (void *)&(shape))
@@ -483,12 +592,33 @@ static int run_all(const char *engine, bool ring)
 	return cmocka_run_group_tests_name(engine, tests, NULL, NULL);
 }
 
+static int run_between(void)
+{
+	static const struct shape small = { .ring = true, .small = SMALL_BUFFER, .pipes = 2 },
+	                          later = { .ring = true, .small = SMALL_BUFFER, .later = true },
+	                          later_tiny = { .ring = true, .small = 4096, .later = true },
+	                          starved = { .ring = true, .small = 4096, .starved = true },
+	                          framed = { .ring = true, .small = SMALL_BUFFER, .framed = true };
+	const struct CMUnitTest tests[] = {
+		TEST(test_a_stalled_relay_leaves_the_ring, small),
+		TEST(test_a_stalled_relay_leaves_the_ring, framed),
+		TEST(test_much_goes_over, later_tiny),
+		TEST(test_leaving_without_buffers, starved),
+		TEST(test_a_slow_reader_gets_every_byte, starved),
+		TEST(test_ends_while_leaving, later_tiny),
+		TEST(test_resets_while_leaving, later),
+		TEST(test_much_is_owed_to_a_full_socket, later),
+		TEST(test_a_reset_of_a_side_that_is_owed_bytes, small),
+	};
+	return cmocka_run_group_tests_name("between the engines", tests, NULL, NULL);
+}
+
 int main(void)
 {
 	char why[160];
 	int failed = run_all("epoll", false) + run_by_readiness();
 	if (ring_probe(why, sizeof why))
-		failed += run_all("io_uring", true);
+		failed += run_all("io_uring", true) + run_between();
 	else
 		print_message("io_uring left out: %s\n", why);
 	return failed;
