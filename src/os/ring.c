@@ -248,11 +248,12 @@ void ring_trim(struct ring *ring)
 {
 	bool told = *ring->cq_head == io_uring_smp_load_acquire(ring->cq_tail) &&
 	            !(io_uring_smp_load_acquire(ring->sq_flags) & IORING_SQ_CQ_OVERFLOW);
+	unsigned needed = ring->used_most * 2;
 	ring->window = window_for(ring);
 	ring->used_most = 0;
 	if (!told)
 		return;
-	for (unsigned n = ring->window; n < ring_buffers_free(ring); n++) {
+	for (unsigned n = needed; n < ring_buffers_free(ring); n++) {
 		unsigned id = free_buffer(ring, n);
 		if (ring->touched[id])
 			region_discard(ring_buffer(ring, id), ring->buffer_bytes);

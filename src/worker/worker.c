@@ -117,7 +117,7 @@ static void choose_engine(struct worker *worker)
 {
 	const struct config *config = worker->args->config;
 	const struct ring_shape shape = {
-		.entries = 1024, .completions = 8192, .buffers = ring_buffer_count(config), .buffer_bytes = CONNS_RING_BUFFER_BYTES
+		.entries = 512, .completions = 4096, .buffers = ring_buffer_count(config), .buffer_bytes = CONNS_RING_BUFFER_BYTES
 	};
 	char why[160];
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
