@@ -127,7 +127,9 @@ class Exact(Case):
         held = [self.connect(address) for _ in range(20)]
         self.assertTrue(all(served(sock) for sock in held))
         for number in range(10):
-            victim = max(proxy.workers(), key=lambda worker: (worker["connections"], -worker["slot"]))
+            # Who was turned away is counted for a moment longer than he can see.
+            stat = proxy.wait_stat(lambda stat: sum(worker["connections"] for worker in stat["workers"]) == 20, "only those that are held")
+            victim = max(stat["workers"], key=lambda worker: (worker["connections"], -worker["slot"]))
             os.kill(victim["pid"], signal.SIGKILL)
             stat = proxy.wait_stat(lambda stat: stat["worker_restarts"] == number + 1 and len(stat["workers"]) == 4
                                    and all(worker["state"] == "running" for worker in stat["workers"])
