@@ -21,8 +21,11 @@
 #define RESPAWN_MOST_NS (2 * NS_PER_S)     /* its share of new clients waits so long */
 #define KILL_AFTER_DRAIN_NS (5 * NS_PER_S) /* beyond drain.timeout */
 #define KILL_AFTER_QUIT_NS NS_PER_S
+#define BURY_WITHIN_NS NS_PER_S /* after its end, whatever holds its channel open */
 
 static void on_respawn(struct loop_timer *timer);
+static void on_burial(struct loop_timer *timer);
+static void bury(struct worker_process *worker);
 static void on_channel(struct loop_io *io, int events);
 static void on_deadline(struct loop_timer *timer);
 
@@ -39,6 +42,7 @@ struct generation *generation_new(struct master *master, uint32_t number, struct
 	for (uint32_t i = 0; i < n_workers; i++) {
 		workers[i] = (struct worker_process){ .generation = generation, .slot = i, .channel = -1 };
 		loop_timer_init(&workers[i].respawn, on_respawn);
+		loop_timer_init(&workers[i].burial, on_burial);
 		loop_io_init(&workers[i].channel_io, on_channel);
 	}
 	*generation = (struct generation){ .master = master,
@@ -67,6 +71,7 @@ void generation_free(struct generation *generation)
 		return;
 	for (uint32_t i = 0; i < generation->n_workers; i++) {
 		loop_timer_stop(generation->master->loop, &generation->workers[i].respawn);
+		loop_timer_stop(generation->master->loop, &generation->workers[i].burial);
 		close_channel(&generation->workers[i]);
 	}
 	loop_timer_stop(generation->master->loop, &generation->deadline);
@@ -168,6 +173,7 @@ static int fork_worker(struct worker_process *worker)
 	close(ends[1]);
 	worker->pid = pid;
 	worker->channel = ends[0];
+	worker->hung_up = false;
 	worker->state = WORKER_STARTING;
 	name_seat(worker);
 	if (loop_io_set(master->loop, &worker->channel_io, worker->channel, LOOP_READ))
@@ -185,11 +191,17 @@ int generation_fork(struct generation *generation)
 	return 0;
 }
 
+/* Is there a process? */
+static bool lives(const struct worker_process *worker)
+{
+	return worker->state != WORKER_DEAD && worker->state != WORKER_EXITED;
+}
+
 /* --- talking --------------------------------------------------------------------------------------------------------------- */
 
 static void tell(struct worker_process *worker, const struct channel_message *message, int fd)
 {
-	if (worker->state == WORKER_DEAD)
+	if (!lives(worker))
 		return;
 	int error = channel_send(worker->channel, message, fd);
 	if (error && error != -EPIPE)
@@ -225,7 +237,7 @@ void generation_drain(struct generation *generation, bool refuse, uint32_t pace,
 	for (uint32_t i = 0; i < generation->n_workers; i++) {
 		loop_timer_stop(generation->master->loop, &generation->workers[i].respawn);
 		tell(&generation->workers[i], &message, -1);
-		if (generation->workers[i].state != WORKER_DEAD && generation->workers[i].state != WORKER_STOPPED)
+		if (lives(&generation->workers[i]) && generation->workers[i].state != WORKER_STOPPED)
 			generation->workers[i].state = WORKER_DRAINING;
 	}
 	if (timeout_ns)
@@ -245,7 +257,7 @@ void generation_quit(struct generation *generation)
 void generation_kill(struct generation *generation)
 {
 	for (uint32_t i = 0; i < generation->n_workers; i++)
-		if (generation->workers[i].state != WORKER_DEAD)
+		if (lives(&generation->workers[i]))
 			(void)kill(generation->workers[i].pid, SIGKILL);
 }
 
@@ -298,9 +310,12 @@ static void on_channel(struct loop_io *io, int events)
 		if (error == -EAGAIN)
 			return;
 		if (error) {
-			/* At the end of file it is about to exit, and SIGCHLD tells the rest. Anything else no worker of ours says. */
+			/* At the end of file it is about to exit, or has. Anything else no worker of ours says. */
 			loop_io_stop(worker->generation->master->loop, io);
-			if (error != -EPIPE)
+			worker->hung_up = true;
+			if (worker->state == WORKER_EXITED)
+				bury(worker);
+			else if (error != -EPIPE)
 				(void)kill(worker->pid, SIGKILL);
 			return;
 		}
@@ -331,7 +346,7 @@ uint32_t generation_alive(const struct generation *generation)
 bool generation_stopped(const struct generation *generation)
 {
 	for (uint32_t i = 0; i < generation->n_workers; i++)
-		if (generation->workers[i].state != WORKER_DEAD && generation->workers[i].state != WORKER_STOPPED)
+		if (lives(&generation->workers[i]) && generation->workers[i].state != WORKER_STOPPED)
 			return false;
 	return true;
 }
@@ -394,16 +409,11 @@ static void log_death(const struct worker_process *worker, int status)
 		log_debug("worker %u gen %u (pid %d) is done", worker->slot, number, (int)worker->pid);
 }
 
-bool generation_reap_one(struct generation *generation)
+/* Its process and its connections are gone: what it held is free. The generation may be gone after this. */
+static void bury(struct worker_process *worker)
 {
-	int status;
-	struct worker_process *worker = NULL;
-	for (uint32_t i = 0; i < generation->n_workers && !worker; i++)
-		if (generation->workers[i].state != WORKER_DEAD && waitpid(generation->workers[i].pid, &status, WNOHANG) > 0)
-			worker = &generation->workers[i];
-	if (!worker)
-		return false;
-	log_death(worker, status);
+	struct generation *generation = worker->generation;
+	loop_timer_stop(generation->master->loop, &worker->burial);
 	worker->state = WORKER_DEAD;
 	close_channel(worker);
 	master_clear_seat(generation->master, worker->seat);
@@ -413,5 +423,27 @@ bool generation_reap_one(struct generation *generation)
 		transition_worker_died(generation->master->transition);
 	else
 		master_generation_changed(generation->master);
+}
+
+static void on_burial(struct loop_timer *timer)
+{
+	bury(container_of(timer, struct worker_process, burial));
+}
+
+bool generation_reap_one(struct generation *generation)
+{
+	int status;
+	struct worker_process *worker = NULL;
+	for (uint32_t i = 0; i < generation->n_workers && !worker; i++)
+		if (lives(&generation->workers[i]) && waitpid(generation->workers[i].pid, &status, WNOHANG) > 0)
+			worker = &generation->workers[i];
+	if (!worker)
+		return false;
+	log_death(worker, status);
+	worker->state = WORKER_EXITED;
+	if (worker->hung_up)
+		bury(worker);
+	else
+		loop_timer_start(generation->master->loop, &worker->burial, BURY_WITHIN_NS);
 	return true;
 }

@@ -15,7 +15,15 @@
 struct master;
 struct generation;
 
-enum worker_state { WORKER_DEAD, WORKER_STARTING, WORKER_READY, WORKER_RUNNING, WORKER_DRAINING, WORKER_STOPPED };
+enum worker_state {
+	WORKER_DEAD,
+	WORKER_STARTING,
+	WORKER_READY,
+	WORKER_RUNNING,
+	WORKER_DRAINING,
+	WORKER_STOPPED,
+	WORKER_EXITED /* the process is gone; its connections are until the kernel has taken its ring down, and its channel ends then */
+};
 
 struct worker_process {
 	struct generation *generation;
@@ -25,6 +33,8 @@ struct worker_process {
 	pid_t pid;
 	int channel;
 	struct loop_io channel_io;
+	bool hung_up; /* the channel has ended */
+	struct loop_timer burial;
 	struct loop_timer respawn;
 	uint64_t forked_ns;
 	uint32_t quick_deaths; /* in a row: the next one waits longer */

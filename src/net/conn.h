@@ -26,9 +26,10 @@ struct conn;
 /* What happened: bits. The callback may close the conn. */
 enum {
 	CONN_READ = 1, /* there may be something to read, an end or an error included; by completion: the last buffer of the input is new */
-	CONN_WRITE = 2, /* connecting is decided (conn_dial_result()), or there is room; by completion: see conn_send_input() */
-	CONN_END = 4,   /* by completion: input_end says how the input ends */
-	CONN_IDLE = 8   /* by completion: nothing is under way any more, not even receiving */
+	CONN_WRITE = 2,   /* connecting is decided (conn_dial_result()), or there is room; by completion: see conn_send_input() */
+	CONN_END = 4,     /* by completion: input_end says how the input ends */
+	CONN_IDLE = 8,    /* by completion: nothing is under way any more, not even receiving */
+	CONN_STARVED = 16 /* by completion: it waits for a buffer to receive into */
 };
 typedef void conn_fn(struct conn *conn, unsigned events);
 
@@ -51,7 +52,6 @@ struct conn {
 	bool receiving : 1, cancelling : 1, sending : 1, connecting : 1;
 	bool closing : 1;
 	bool wanted : 1;        /* input is wanted */
-	bool patient : 1;       /* what is being sent waits for room */
 	bool starved : 1;       /* is not receiving, because there was no buffer */
 	uint16_t output;        /* the buffer that is being sent from, CONN_NO_BUFFER = none */
 	uint32_t output_length; /* what is being sent, or could not be: bytes */
@@ -79,8 +79,8 @@ struct conns {
 	counter_t *starvations;
 };
 
-/* Of a ring: its buffers at least, and what a hot connection may hold of them (what its server said unasked). */
-enum { CONNS_RING_BUFFERS = 4096, CONNS_RING_BUFFERS_MOST = 32768, CONNS_RING_BUFFER_BYTES = 4096 };
+/* The buffers of a ring. */
+enum { CONNS_RING_BUFFERS = 4096, CONNS_RING_BUFFERS_LEAST = 1024, CONNS_RING_BUFFERS_MOST = 32768, CONNS_RING_BUFFER_BYTES = 4096 };
 
 /* capacity: the most connections open at one time, closing ones included. starvations counts the times that there was no buffer to receive
  * into. 0 or a negative errno; the memory is only reserved. */
@@ -139,8 +139,6 @@ static inline bool conn_busy(const struct conn *conn)
  * length. When it is over (CONN_WRITE), result is 0, or -EAGAIN when the socket took only a part or nothing (conn_rest() is what it did not
  * take), or another negative errno. No buffer is kept from others for longer than a turn, whatever the peer does. */
 uint32_t conn_send_input(struct conn *conn, struct conn *from);
-/* The same however long that takes; a rest is never left. */
-uint32_t conn_send_input_patiently(struct conn *conn, struct conn *from);
 /* The same by a system call, at once: what the kernel takes all of is sent when this returns (conn->sending is false), and no event tells.
  */
 uint32_t conn_send_input_now(struct conn *conn, struct conn *from);
@@ -151,8 +149,6 @@ static inline uint32_t conn_rest(const struct conn *conn, const char **bytes)
 	*bytes = none ? NULL : conn->output_at;
 	return none ? 0 : conn->output_length;
 }
-/* Send the rest after all, however long that takes. */
-void conn_send_rest(struct conn *conn);
 void conn_drop_rest(struct conn *conn);
 /* Drop the input, or only its first buffer. */
 void conn_drop_input(struct conn *conn);

@@ -96,8 +96,10 @@ static unsigned received(struct conn *conn, int result, unsigned flags, unsigned
 	}
 	if (flags & RING_BUFFER)
 		ring_buffer_give_back(conn->conns->ring, buffer);
-	if (result == -ENOBUFS && conn->wanted && !buffers_are_back(conn->conns))
+	if (result == -ENOBUFS && conn->wanted && !buffers_are_back(conn->conns)) {
 		wait_for_buffers(conn);
+		return CONN_STARVED;
+	}
 	if (result == -ECANCELED || result == -ENOBUFS || result == -EINTR || result == -EAGAIN)
 		return 0;
 	conn->input_end = (int16_t)(result == 0 ? CONN_EOF : result);
@@ -119,11 +121,10 @@ static unsigned on_received(struct conn *conn, int result, unsigned flags, unsig
 	return events;
 }
 
-static void send_output(struct conn *conn, bool patient)
+static void send_output(struct conn *conn)
 {
 	conn->sending = true;
-	conn->patient = patient;
-	(patient ? ring_send : ring_send_what_fits)(conn->conns->ring, &conn->port, conn->fd, conn->output_at, conn->output_length);
+	ring_send_what_fits(conn->conns->ring, &conn->port, conn->fd, conn->output_at, conn->output_length);
 }
 
 static void output_is_over(struct conn *conn)
@@ -138,27 +139,17 @@ void conn_drop_rest(struct conn *conn)
 		output_is_over(conn);
 }
 
-void conn_send_rest(struct conn *conn)
-{
-	send_output(conn, true);
-}
-
-/* Returns whether the owner is to be told: all was sent, or no more can be now or ever. */
-static bool on_sent(struct conn *conn, int result)
+static void on_sent(struct conn *conn, int result)
 {
 	bool full = result == -EAGAIN || result == -EINTR || (result >= 0 && (uint32_t)result < conn->output_length);
 	conn->sending = false;
 	conn->result = (int16_t)(full ? -EAGAIN : result < 0 ? result : 0);
 	if (!full || conn->closing) {
 		output_is_over(conn);
-		return true;
+		return;
 	}
 	conn->output_at += result > 0 ? result : 0;
 	conn->output_length -= result > 0 ? (uint32_t)result : 0;
-	if (!conn->patient)
-		return true;
-	send_output(conn, true);
-	return false;
 }
 
 static void on_complete(struct ring_port *port, unsigned op, int result, unsigned flags, unsigned buffer)
@@ -170,7 +161,8 @@ static void on_complete(struct ring_port *port, unsigned op, int result, unsigne
 		events = on_received(conn, result, flags, buffer);
 		break;
 	case RING_SEND:
-		events = on_sent(conn, result) ? CONN_WRITE : 0;
+		on_sent(conn, result);
+		events = CONN_WRITE;
 		break;
 	case RING_CONNECT:
 		conn->connecting = false;
@@ -264,14 +256,7 @@ static uint32_t take_output(struct conn *conn, struct conn *from)
 uint32_t conn_send_input(struct conn *conn, struct conn *from)
 {
 	uint32_t length = take_output(conn, from);
-	send_output(conn, false);
-	return length;
-}
-
-uint32_t conn_send_input_patiently(struct conn *conn, struct conn *from)
-{
-	uint32_t length = take_output(conn, from);
-	send_output(conn, true);
+	send_output(conn);
 	return length;
 }
 
@@ -285,7 +270,7 @@ uint32_t conn_send_input_now(struct conn *conn, struct conn *from)
 	}
 	conn->output_at += sent > 0 ? sent : 0;
 	conn->output_length -= sent > 0 ? (uint32_t)sent : 0;
-	send_output(conn, false); /* an error comes again */
+	send_output(conn); /* an error comes again */
 	return length;
 }
 

@@ -54,6 +54,7 @@ struct ring {
 	unsigned window;          /* how many to have posted when going to sleep */
 	unsigned used, used_most; /* buffers used in this turn; most in a turn since ring_trim() */
 	bool *touched;            /* [buffers] it has memory */
+	bool hold_back;
 	uint16_t post_tail;
 	struct ring_sums sums;
 };
@@ -194,9 +195,14 @@ void ring_buffer_give_back(struct ring *ring, unsigned buffer_id)
 	ring->idle[ring->idle_count++] = (uint16_t)buffer_id;
 }
 
+void ring_hold_back(struct ring *ring, bool hold_back)
+{
+	ring->hold_back = hold_back;
+}
+
 unsigned ring_buffers_free(const struct ring *ring)
 {
-	return ring->idle_count + ring->posted;
+	return ring->hold_back ? 0 : ring->idle_count + ring->posted;
 }
 
 unsigned ring_buffers(const struct ring *ring)
@@ -206,7 +212,7 @@ unsigned ring_buffers(const struct ring *ring)
 
 static void post_buffers(struct ring *ring)
 {
-	if (likely(ring->posted >= ring->window) || ring->idle_count == 0)
+	if (likely(ring->posted >= ring->window) || ring->idle_count == 0 || ring->hold_back)
 		return;
 	while (ring->posted < ring->window && ring->idle_count > 0) {
 		uint16_t id = ring->idle[--ring->idle_count];
@@ -253,7 +259,7 @@ void ring_trim(struct ring *ring)
 	ring->used_most = 0;
 	if (!told)
 		return;
-	for (unsigned n = needed; n < ring_buffers_free(ring); n++) {
+	for (unsigned n = needed; n < ring->idle_count + ring->posted; n++) {
 		unsigned id = free_buffer(ring, n);
 		if (ring->touched[id])
 			region_discard(ring_buffer(ring, id), ring->buffer_bytes);

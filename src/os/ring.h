@@ -118,6 +118,8 @@ void ring_shutdown(struct ring *ring, int fd, int how);
 /* --- buffers -------------------------------------------------------------------------------------------------------------------------- */
 
 char *ring_buffer(const struct ring *ring, unsigned buffer_id);
+/* Hold the free buffers back from the kernel, but for those that it has, until told otherwise: none is free then. */
+void ring_hold_back(struct ring *ring, bool hold_back);
 /* Bytes in it are no longer looked at. */
 void ring_buffer_give_back(struct ring *ring, unsigned buffer_id);
 /* How many are not with ports. */

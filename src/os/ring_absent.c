@@ -45,5 +45,6 @@ void ring_buffer_give_back(UNUSED struct ring *ring, UNUSED unsigned buffer_id) 
 unsigned ring_buffers_free(UNUSED const struct ring *ring) NEVER_VALUE(0)
 unsigned ring_buffers(UNUSED const struct ring *ring) NEVER_VALUE(0)
 void ring_trim(UNUSED struct ring *ring) NEVER
+void ring_hold_back(UNUSED struct ring *ring, UNUSED bool hold_back) NEVER
 bool ring_holds(UNUSED const struct ring *ring, UNUSED const struct ring_port *port, UNUSED enum ring_op op) NEVER_VALUE(false)
 const struct ring_sums *ring_sums(UNUSED const struct ring *ring) NEVER_VALUE(NULL)

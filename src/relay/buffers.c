@@ -4,22 +4,33 @@
 
 #include "os/region.h"
 
-/* The region holds the peek buffer first, then the pool, then what is known of each buffer; one more than may be held, for scratch. */
-static size_t region_bytes(size_t count)
+/* One region: the peek buffer, the pool, the pieces, then what is known of each. The pool has one more than may be held, for scratch. */
+struct shape {
+	size_t pool, pieces, rests, piece_rests, size;
+};
+
+static struct shape shape_of(size_t count, size_t pieces)
 {
-	return RELAY_BUFFER_BYTES + slab_region_bytes(RELAY_BUFFER_BYTES, count) + count * sizeof(struct buffer_rest);
+	struct shape shape = { .pool = RELAY_BUFFER_BYTES };
+	shape.pieces = shape.pool + slab_region_bytes(RELAY_BUFFER_BYTES, count);
+	shape.rests = shape.pieces + slab_region_bytes(RELAY_PIECE_BYTES, pieces);
+	shape.piece_rests = shape.rests + count * sizeof(struct buffer_rest);
+	shape.size = shape.piece_rests + pieces * sizeof(struct buffer_rest);
+	return shape;
 }
 
-int buffers_init(struct buffers *buffers, size_t count)
+int buffers_init(struct buffers *buffers, size_t count, size_t pieces)
 {
+	const struct shape shape = shape_of(count + 1, pieces);
 	void *region;
-	int error = region_reserve(region_bytes(count + 1), &region);
+	int error = region_reserve(shape.size, &region);
 	if (error)
 		return error;
 	buffers->peek = region;
-	char *pool = buffers->peek + RELAY_BUFFER_BYTES;
-	slab_init(&buffers->slab, pool, RELAY_BUFFER_BYTES, count + 1);
-	buffers->rests = (void *)(pool + slab_region_bytes(RELAY_BUFFER_BYTES, count + 1));
+	slab_init(&buffers->slab, buffers->peek + shape.pool, RELAY_BUFFER_BYTES, count + 1);
+	slab_init(&buffers->pieces, buffers->peek + shape.pieces, RELAY_PIECE_BYTES, pieces);
+	buffers->rests = (void *)(buffers->peek + shape.rests);
+	buffers->piece_rests = (void *)(buffers->peek + shape.piece_rests);
 	buffers->scratch = slab_take(&buffers->slab);
 	return 0;
 }
@@ -27,7 +38,7 @@ int buffers_init(struct buffers *buffers, size_t count)
 void buffers_fini(struct buffers *buffers)
 {
 	if (buffers->peek)
-		region_close(buffers->peek, region_bytes(buffers->slab.capacity));
+		region_close(buffers->peek, shape_of(buffers->slab.capacity, buffers->pieces.capacity).size);
 	*buffers = (struct buffers){ 0 };
 }
 
@@ -47,40 +58,23 @@ char *buffers_take(struct buffers *buffers)
 	return buffer;
 }
 
+char *buffers_take_piece(struct buffers *buffers, const char *bytes, uint32_t count)
+{
+	char *piece = slab_take(&buffers->pieces);
+	ensure(piece && count <= RELAY_PIECE_BYTES);
+	memcpy(piece, bytes, count);
+	*buffers_rest(buffers, piece) = (struct buffer_rest){ .end = count };
+	return piece;
+}
+
 void buffers_give_back(struct buffers *buffers, char *buffer)
 {
-	if (!buffers->scratch)
+	if (buffers_is_piece(buffers, buffer))
+		slab_give_back(&buffers->pieces, buffer);
+	else if (!buffers->scratch)
 		buffers->scratch = buffer;
 	else
 		slab_give_back(&buffers->slab, buffer);
-}
-
-bool buffers_append(struct buffers *buffers, char **list, const char *bytes, size_t count)
-{
-	char *last = NULL;
-	for (char *buffer = *list; buffer; buffer = buffers_rest(buffers, buffer)->next)
-		last = buffer;
-	size_t room = last ? RELAY_BUFFER_BYTES - buffers_rest(buffers, last)->end : 0;
-	size_t more = count > room ? (count - room + RELAY_BUFFER_BYTES - 1) / RELAY_BUFFER_BYTES : 0;
-	if (more > buffers->slab.capacity - buffers->slab.in_use)
-		return false;
-	while (count > 0) {
-		if (room == 0) {
-			char *fresh = buffers_take(buffers);
-			ensure(fresh);
-			*(last ? &buffers_rest(buffers, last)->next : list) = fresh;
-			last = fresh;
-			room = RELAY_BUFFER_BYTES;
-		}
-		size_t piece = count < room ? count : room;
-		struct buffer_rest *rest = buffers_rest(buffers, last);
-		memcpy(last + rest->end, bytes, piece);
-		rest->end += (uint32_t)piece;
-		bytes += piece;
-		count -= piece;
-		room -= piece;
-	}
-	return true;
 }
 
 void buffers_give_back_list(struct buffers *buffers, char **list)

@@ -312,7 +312,7 @@ static void go_back(struct relay *relay)
 	const struct relay_side *client = &relay->side[SIDE_CLIENT], *server = &relay->side[SIDE_SERVER];
 	bool ending = client->dry || server->dry || client->reset || server->reset;
 	relay->calm = 0;
-	if (!relay->engine->conns->ring || ending || client->blocked || server->blocked)
+	if (!relay_engine_ring_is_open(relay->engine) || ending || client->blocked || server->blocked)
 		return;
 	relay->mover = &uring_mover;
 	if (relay->mover->start(relay))

@@ -53,63 +53,36 @@ static void leave(struct relay *relay)
 	conn_receive_stop(relay->side[SIDE_SERVER].conn);
 }
 
-/* How many buffers of the worker take what the ring's buffers hold for a side. */
-static size_t buffers_wanted(const struct relay *relay, enum side to)
-{
-	const char *rest;
-	size_t bytes = conn_rest(relay->side[to].conn, &rest) + relay->side[other_side(to)].conn->input_bytes;
-	return (bytes + RELAY_BUFFER_BYTES - 1) / RELAY_BUFFER_BYTES;
-}
-
-static void hold(struct relay *relay, enum side to, const char *bytes, uint32_t count)
-{
-	ensure(buffers_append(&relay->engine->buffers, &relay->side[to].held, bytes, count));
-}
-
+/* What the ring's buffers hold for a side goes into pieces. */
 static void hold_owed(struct relay *relay, enum side to)
 {
-	struct conn *conn = relay->side[to].conn, *source = relay->side[other_side(to)].conn;
+	struct buffers *buffers = &relay->engine->buffers;
+	struct relay_side *side = &relay->side[to];
+	struct conn *source = relay->side[other_side(to)].conn;
+	char **link = &side->held;
+	while (*link)
+		link = &buffers_rest(buffers, *link)->next;
 	const char *bytes;
-	uint32_t count = conn_rest(conn, &bytes);
-	if (count > 0)
-		hold(relay, to, bytes, count);
-	conn_drop_rest(conn);
+	uint32_t count = conn_rest(side->conn, &bytes);
+	if (count > 0) {
+		*link = buffers_take_piece(buffers, bytes, count);
+		link = &buffers_rest(buffers, *link)->next;
+	}
+	conn_drop_rest(side->conn);
 	while (source->input != CONN_NO_BUFFER) {
 		bytes = conn_input_bytes(source, source->input, &count);
-		hold(relay, to, bytes, count);
+		*link = buffers_take_piece(buffers, bytes, count);
+		link = &buffers_rest(buffers, *link)->next;
 		conn_drop_first_input(source);
 	}
-	relay->side[to].sending = 0;
-}
-
-/* The worker has no buffers left: what is owed stays with the ring until it is sent. */
-static void send_patiently(struct relay *relay)
-{
-	for (enum side to = SIDE_CLIENT; to <= SIDE_SERVER; to++) {
-		struct relay_side *side = &relay->side[to];
-		struct conn *source = relay->side[other_side(to)].conn;
-		const char *rest;
-		if (side->held) { /* from before the start: it would have to come first */
-			relay_over(relay, RELAY_NO_MEMORY, to);
-			return;
-		}
-		if (conn_rest(side->conn, &rest) > 0)
-			conn_send_rest(side->conn);
-		else if (source->input != CONN_NO_BUFFER)
-			side->sending = conn_send_input_patiently(side->conn, source);
-	}
+	side->sending = 0;
 }
 
 /* Nothing more is received. As soon as nothing is under way, the other engine has it. */
 static void cross(struct relay *relay)
 {
-	const struct slab *slab = &relay->engine->buffers.slab;
 	if (conn_busy(relay->side[SIDE_CLIENT].conn) || conn_busy(relay->side[SIDE_SERVER].conn))
 		return;
-	if (buffers_wanted(relay, SIDE_CLIENT) + buffers_wanted(relay, SIDE_SERVER) > slab->capacity - slab->in_use) {
-		send_patiently(relay);
-		return;
-	}
 	relay->leaving = false;
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
 		hold_owed(relay, which);
@@ -188,6 +161,10 @@ static void on_event(struct conn *conn, unsigned events)
 		return;
 	if ((events & CONN_END) && !on_input_end(relay, which))
 		return;
+	if (unlikely(events & CONN_STARVED) && !relay->leaving && !relay_engine_ring_is_open(relay->engine)) {
+		counter_add(relay->engine->buffer_exhausted, 1);
+		leave(relay);
+	}
 	if (unlikely(relay->leaving))
 		cross(relay);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -149,11 +150,23 @@ int relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, co
 {
 	struct relay_side *side = &relay->side[to];
 	ensure(count <= RELAY_BUFFER_BYTES && !side->held);
-	if (!buffers_append(&engine->buffers, &side->held, bytes, count))
+	char *buffer = buffers_take(&engine->buffers);
+	if (!buffer)
 		return -ENOBUFS;
+	memcpy(buffer, bytes, count);
+	buffers_rest(&engine->buffers, buffer)->end = (uint32_t)count;
 	relay->engine = engine;
+	side->held = buffer;
 	side->owed = (uint32_t)count;
 	return 0;
+}
+
+void relay_engine_before_sleep(struct relay_engine *engine)
+{
+	struct conns *conns = engine->conns;
+	if (conns->ring)
+		ring_hold_back(conns->ring, !relay_engine_ring_is_open(engine));
+	conns_feed_starved(conns);
 }
 
 static void side_init(struct relay_side *side, struct conn *conn)

@@ -82,6 +82,17 @@ struct relay_engine {
 	counter_t *pipe_exhausted;   /* times a piece of bulk was copied for want of a pipe */
 };
 
+/* Pieces for each buffer of the ring: one that readers who do not keep up may have, and one that is always left. */
+enum { RELAY_PIECES = 2 };
+
+/* To be called once a turn, before the loop sleeps. */
+void relay_engine_before_sleep(struct relay_engine *engine);
+/* May relays use the ring? Only while there is a piece for each of its buffers: see engine_uring.c. */
+static inline bool relay_engine_ring_is_open(const struct relay_engine *engine)
+{
+	return engine->conns->ring && buffers_pieces_left(&engine->buffers) >= ring_buffers(engine->conns->ring);
+}
+
 /* Towards one side: the connection, how its own sending ended, and what it is still due. */
 struct relay_side {
 	struct conn *conn;
@@ -96,7 +107,7 @@ struct relay_side {
 	uint32_t owed;     /* bytes read from the other side that its socket has not taken, whatever holds them */
 	uint32_t sending;  /* of these: how many the ring is sending */
 	uint32_t bulk;     /* how much reason there is to splice, or to stop it: see engine_epoll.c */
-	char *held;        /* a list of buffers with owed bytes, or NULL */
+	char *held;        /* a list of buffers and pieces with owed bytes, or NULL */
 	struct pipe *pipe; /* through which bytes for this side are spliced, or NULL */
 };
 

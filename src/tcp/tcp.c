@@ -136,7 +136,7 @@ void tcp_before_sleep(struct tcp *tcp)
 	uint64_t now_ns = loop_now_ns(tcp->loop);
 	pools_before_sleep(&tcp->pools);
 	uint64_t next_ns = wheel_next_ns(&tcp->wheel);
-	conns_feed_starved(&tcp->conns);
+	relay_engine_before_sleep(&tcp->engine);
 	if (next_ns >= tcp->wheel_timer_ns)
 		return; /* fires early enough, or nothing to wait for; an early one does no harm */
 	tcp->wheel_timer_ns = next_ns;
@@ -227,7 +227,7 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct ring *ring, const struct
 	tcp->engine.pipes = &tcp->pipes;
 	tcp->engine.spliced_bytes = &tcp->seat_row->spliced_bytes;
 	tcp->engine.pipe_exhausted = &tcp->seat_row->pipe_exhausted;
-	int error = buffers_init(&tcp->engine.buffers, buffers);
+	int error = buffers_init(&tcp->engine.buffers, buffers, ring ? RELAY_PIECES * (size_t)ring_buffers(ring) : 0);
 	if (!error)
 		error = pipes_init(&tcp->pipes, pipes);
 	if (!error)

@@ -36,6 +36,7 @@ struct worker {
 	uint64_t log_dropped;
 	struct ring *ring; /* NULL: the engine is epoll */
 	struct ring_port loop_port;
+	struct ring_port channel_port;
 };
 
 static void say(struct worker *worker, enum message kind, uint32_t value)
@@ -104,20 +105,41 @@ static void on_loop_ready(struct ring_port *port, unsigned op, int result, unsig
 		ring_poll(worker->ring, &worker->loop_port, loop_poll_fd(worker->loop), POLLIN, true);
 }
 
-/* Receive buffers: those of relays, which are theirs for a turn, and one for each hot connection whose server speaks first. */
-static unsigned ring_buffer_count(const struct config *config)
+/* Receive buffers: those of relays, which are theirs for a turn, and one for each hot connection whose server speaks first. Few where there
+ * is little buffer_memory for a worker: there are pieces for as many more. */
+static unsigned ring_buffer_count(const struct worker_args *args)
 {
+	const struct config *config = args->config;
 	unsigned count = CONNS_RING_BUFFERS;
-	while (count < CONNS_RING_BUFFERS / 2 + tcp_hot_most(config) && count < CONNS_RING_BUFFERS_MOST)
+	while (count > CONNS_RING_BUFFERS_LEAST && count > config->buffer_memory_bytes / args->workers / 4 / CONNS_RING_BUFFER_BYTES)
+		count /= 2;
+	unsigned relays = count / 2;
+	while (count < relays + tcp_hot_most(config) && count < CONNS_RING_BUFFERS_MOST)
 		count *= 2;
 	return count;
+}
+
+/* The ring holds on to the channel as it does to the connections: when the worker is killed, its end of the channel closes together with
+ * them, a moment after the process, and so tells the master when its places are really free. */
+static void hold_channel(struct worker *worker)
+{
+	ring_poll(worker->ring, &worker->channel_port, worker->args->channel, POLLPRI, false);
+}
+
+static void on_channel_held(struct ring_port *port, unsigned op, int result, unsigned flags, unsigned buffer)
+{
+	(void)port; /* the master is gone, which on_channel() hears as well */
+	(void)op;
+	(void)result;
+	(void)flags;
+	(void)buffer;
 }
 
 static void choose_engine(struct worker *worker)
 {
 	const struct config *config = worker->args->config;
 	const struct ring_shape shape = {
-		.entries = 512, .completions = 4096, .buffers = ring_buffer_count(config), .buffer_bytes = CONNS_RING_BUFFER_BYTES
+		.entries = 512, .completions = 4096, .buffers = ring_buffer_count(worker->args), .buffer_bytes = CONNS_RING_BUFFER_BYTES
 	};
 	char why[160];
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
@@ -131,6 +153,8 @@ static void choose_engine(struct worker *worker)
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_IO_URING);
 	worker->loop_port.fn = on_loop_ready;
 	ring_poll(worker->ring, &worker->loop_port, loop_poll_fd(worker->loop), POLLIN, true);
+	worker->channel_port.fn = on_channel_held;
+	hold_channel(worker);
 	loop_set_waiter(worker->loop, on_ring_wait, worker);
 }
 

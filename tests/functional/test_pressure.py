@@ -1,4 +1,7 @@
 """Readers that are slow or stand still: the sender is held back, memory stays bounded, and the others go on."""
+import contextlib
+import os
+import signal
 import socket
 import threading
 import time
@@ -171,6 +174,57 @@ class Pressure(Case):
         stop.set()
         for sock in socks:
             sock.close()
+
+    def test_stalled_readers_with_all_buffers_used_up(self):
+        """More stalled relays than there are buffers for: 40 others at once are answered, and so is the other direction of the stalled ones."""
+        count = 500 if not aegis.SANITIZED else 150
+        held, stop = [], threading.Event()
+        self.addCleanup(stop.set)
+
+        def serve(sock):
+            if receive(sock, 1) == b"s":
+                held.append(sock)
+                stop.wait(90 * aegis.SLOW)
+                return
+            while part := sock.recv(4 * KIB):
+                sock.sendall(part)
+
+        small = {"receive_buffer": "4k", "send_buffer": "4k"}
+        proxy, address = self.proxy(Backend(self, serve, receive_buffer=4 * KIB).address, workers=1, buffer_memory="1M", upstream={"tcp": small})
+        others = [self.connect(address) for _ in range(40)]
+        for sock in others:
+            sock.sendall(b"e")
+        socks = [self.connect(address) for _ in range(count)]
+        for sock in socks:
+            sock.sendall(b"s")
+        wait_until(lambda: len(held) == count, "all servers")
+        worker = proxy.workers()[0]["pid"]
+        for start in range(0, count, 50):  # what comes while the worker stands still comes in one turn
+            os.kill(worker, signal.SIGSTOP)
+            for sock in socks[start:start + 50]:
+                sock.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while sock.send(b"x" * 60000):
+                        pass
+            os.kill(worker, signal.SIGCONT)
+            self.ask_all(others)
+        for sock in held:
+            sock.sendall(b"answer")
+        for sock in socks:
+            sock.settimeout(20 * aegis.SLOW)
+            self.assertEqual(receive(sock, 6), b"answer")
+        self.assertGreater(proxy.stat()["workers"][0]["buffer_exhausted"], 0)
+        self.ask_all(others)
+        stop.set()
+        for sock in socks:
+            sock.close()
+
+    def ask_all(self, socks):
+        for _ in range(3):
+            for sock in socks:
+                sock.sendall(b"?" * 100)
+            for sock in socks:
+                self.assertEqual(receive(sock, 100), b"?" * 100)
 
     def test_small_beside_bulk(self):
         """One worker, an endless stream each way, and 20 small connections: each of these finishes its 100 exchanges."""

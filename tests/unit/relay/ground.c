@@ -149,7 +149,7 @@ static void wait_by_ring(struct ground *ground)
 static void before_sleep(void *arg)
 {
 	struct ground *ground = arg;
-	conns_feed_starved(&ground->conns);
+	relay_engine_before_sleep(&ground->engine);
 	for (enum side side = SIDE_CLIENT; side <= SIDE_SERVER; side++) {
 		if (ground->this_turn[side] > ground->most_in_a_turn[side])
 			ground->most_in_a_turn[side] = ground->this_turn[side];
@@ -250,7 +250,8 @@ int ground_set_up(void **state)
 		.buffer_exhausted = &ground->exhausted,
 		.spliced_bytes = &ground->spliced,
 		.pipe_exhausted = &ground->no_pipe };
-	assert_int_equal(buffers_init(&ground->engine.buffers, shape->starved ? 0 : shape->buffers ? shape->buffers : 8), 0);
+	size_t pieces = !ground->ring ? 0 : (shape->pieces ? shape->pieces : RELAY_PIECES) * (size_t)ring_buffers(ground->ring);
+	assert_int_equal(buffers_init(&ground->engine.buffers, shape->starved ? 0 : shape->buffers ? shape->buffers : 8, pieces), 0);
 	if (shape->starved)
 		assert_non_null(buffers_keep_scratch(&ground->engine.buffers, 0, 0));
 	if (shape->pipes) {
@@ -277,6 +278,7 @@ int ground_tear_down(void **state)
 	assert_int_equal(ground_taken_pipes(ground), 0);
 	if (!ground->shape->starved)
 		assert_int_equal(ground->engine.buffers.slab.in_use, 1); /* scratch */
+	assert_int_equal(ground->engine.buffers.pieces.in_use, 0);
 	if (ground->client >= 0)
 		close(ground->client);
 	if (ground->server >= 0)

@@ -14,16 +14,17 @@
 
 /* How a test wants it; a test program passes one as the initial state. */
 struct shape {
-	bool ring;      /* the engine on io_uring */
-	bool local;     /* unix sockets */
-	bool framed;    /* with the session looking on */
-	bool options;   /* the server's connection wants its options */
-	bool starved;   /* no buffer for slow readers at all */
-	bool later;     /* the test starts the relay by itself */
-	int small;      /* bytes for the buffers of the server's sockets, 0 = as they are */
-	unsigned pipes; /* 0 = no splicing */
-	size_t buffers; /* 0 = 8 */
-	int segment;    /* bytes in a segment from the client, 0 = as it is */
+	bool ring;       /* the engine on io_uring */
+	bool local;      /* unix sockets */
+	bool framed;     /* with the session looking on */
+	bool options;    /* the server's connection wants its options */
+	bool starved;    /* no buffer for slow readers at all */
+	bool later;      /* the test starts the relay by itself */
+	int small;       /* bytes for the buffers of the server's sockets, 0 = as they are */
+	unsigned pipes;  /* 0 = no splicing */
+	size_t buffers;  /* 0 = 8 */
+	unsigned pieces; /* for each buffer of the ring, 0 = as usual */
+	int segment;     /* bytes in a segment from the client, 0 = as it is */
 };
 
 struct ground {

@@ -474,19 +474,52 @@ static void test_much_goes_over(void **state)
 	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
 }
 
-/* The worker has no buffers: the relay stays until the socket has taken what was received, and then it goes over. */
-static void test_leaving_without_buffers(void **state)
+/* The worker has neither buffers nor, beyond those for what the ring may hold, pieces. The other direction goes on, and so does this one.
+ */
+static void test_a_stalled_relay_with_nothing_left(void **state)
 {
 	struct ground *ground = *state;
-	unsigned all = ring_buffers_free(ground->ring);
 	ground_stream(ground, TOTAL);
 	ground_run(ground, step_client_is_held_back);
-	assert_true(ground->client_conn->by_completion);
-	assert_true(ring_buffers_free(ground->ring) < all);
-	ground_run(ground, step_client_to_server_slowly);
 	assert_false(ground->client_conn->by_completion);
-	assert_int_equal(ring_buffers_free(ground->ring), all);
+	assert_false(relay_engine_ring_is_open(&ground->engine));
+	size_t written = ground->written, seen = ground->seen;
+	ground_stream(ground, 1000 * 1000);
+	ground_run(ground, step_server_to_client);
+	ground_stream(ground, TOTAL);
+	ground->written = written;
+	ground->seen = seen;
+	ground_run(ground, step_client_to_server);
 	assert_int_equal(ground->bytes[SIDE_CLIENT], TOTAL);
+	assert_true(relay_engine_ring_is_open(&ground->engine));
+}
+
+/* Others have the pieces: who can receive no more by the ring goes over with nothing in hand, and comes back later. */
+static void test_the_ring_is_closed(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 1000);
+	ground_run(ground, step_client_to_server);
+	assert_true(ground->client_conn->by_completion);
+	char *piece = buffers_take_piece(&ground->engine.buffers, "x", 1);
+	int messages = 0;
+	for (; ground->client_conn->by_completion && messages < 1000; messages++) {
+		ground_stream(ground, 100);
+		ground_run(ground, messages % 2 ? step_client_to_server : step_server_to_client);
+	}
+	assert_in_range(messages, 1, 200);
+	assert_true(counter_get(&ground->exhausted) > 0);
+	for (int i = 0; i < 200; i++) {
+		ground_stream(ground, 100);
+		ground_run(ground, i % 2 ? step_client_to_server : step_server_to_client);
+	}
+	assert_false(ground->client_conn->by_completion);
+	buffers_give_back(&ground->engine.buffers, piece);
+	for (int i = 0; i < 200; i++) {
+		ground_stream(ground, 100);
+		ground_run(ground, i % 2 ? step_client_to_server : step_server_to_client);
+	}
+	assert_true(ground->client_conn->by_completion);
 }
 
 static bool room_is_made(struct ground *ground)
@@ -598,12 +631,15 @@ static int run_between(void)
 	                          later = { .ring = true, .small = SMALL_BUFFER, .later = true },
 	                          later_tiny = { .ring = true, .small = 4096, .later = true },
 	                          starved = { .ring = true, .small = 4096, .starved = true },
+	                          nothing_left = { .ring = true, .small = 4096, .starved = true, .pieces = 1 },
+	                          one_each = { .ring = true, .pieces = 1 },
 	                          framed = { .ring = true, .small = SMALL_BUFFER, .framed = true };
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_stalled_relay_leaves_the_ring, small),
 		TEST(test_a_stalled_relay_leaves_the_ring, framed),
 		TEST(test_much_goes_over, later_tiny),
-		TEST(test_leaving_without_buffers, starved),
+		TEST(test_a_stalled_relay_with_nothing_left, nothing_left),
+		TEST(test_the_ring_is_closed, one_each),
 		TEST(test_a_slow_reader_gets_every_byte, starved),
 		TEST(test_ends_while_leaving, later_tiny),
 		TEST(test_resets_while_leaving, later),
