@@ -1,8 +1,8 @@
 /* The engine on io_uring: the kernel receives into the input of one connection and sends from there to the other one, a buffer at a time.
  *
- * Many small messages on many connections cost few system calls so. A direction that carries bulk is better off with fewer, larger pieces,
- * and one whose reader does not keep up must not hold buffers that all connections share: such a relay goes over to the engine on epoll,
- * with what it is owed. It comes back from there when it is calm.
+ * Many small messages on many connections cost few system calls so. A direction that carries larger ones is better off with fewer, larger
+ * pieces, and one whose reader does not keep up must not hold buffers that all connections share: such a relay goes over to the engine on
+ * epoll, with what it is owed. It comes back from there when it is calm.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "relay/mover.h"
 
-enum { PILE_MOST = 8 }; /* buffers in an input: more is bulk. A turn may bring 32 more, older kernels as many as are posted. */
+enum { PILE_BUFFERS = 8 }; /* in an input; a turn may bring 32 more, older kernels as many as are posted */
 
 static enum side side_of(const struct relay *relay, const struct conn *conn)
 {
@@ -110,7 +110,9 @@ static bool take_in(struct relay *relay, enum side from, uint16_t buffer)
 		return true;
 	}
 	target->owed += length;
-	if (unlikely(source->conn->input_buffers > PILE_MOST) && !relay->leaving)
+	/* What fills a buffer is mostly a piece of something larger: moving that in several sends costs more than one read and one write.
+	 */
+	if (unlikely(length == CONNS_RING_BUFFER_BYTES || source->conn->input_buffers > PILE_BUFFERS) && !relay->leaving)
 		leave(relay);
 	return true;
 }
