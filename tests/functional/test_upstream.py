@@ -1,6 +1,7 @@
 """The choice of a server: exact sequences, who may be asked at all, and what happens when one does not answer."""
 import collections
 import re
+import socket
 import threading
 
 import aegis
@@ -17,10 +18,12 @@ class Servers(Case):
         return {"name": name, "address": free_address(), **options}
 
     def ask(self, address):
-        """Which server answers?"""
+        """Which server answers? Who sees the end finds his place free."""
         with dial(address) as sock:
             name = receive_line(sock).strip()
             echo(sock)
+            sock.shutdown(socket.SHUT_WR)
+            self.assertEqual(how_it_ends(sock), ("eof", b""))
         return name
 
     def sequence(self, address, count):
