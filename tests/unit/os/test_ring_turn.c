@@ -262,8 +262,10 @@ static void test_full_completion_queue(void **state)
 	tear_down(NULL);
 	make_ring(4, 4, 128, 64);
 	open_many(ends, fds);
-	for (int i = 0; i < MANY; i++)
+	for (int i = 0; i < MANY; i++) {
+		ends[i].again = true; /* there may be fewer buffers posted than all need at once */
 		ring_recv(ring, &ends[i].port, fds[i][0], true);
+	}
 	wait_turn(0);
 	for (int i = 0; i < MANY; i++)
 		assert_int_equal(send(fds[i][1], "x", 1, 0), 1);
