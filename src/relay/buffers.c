@@ -67,6 +67,22 @@ char *buffers_take_piece(struct buffers *buffers, const char *bytes, uint32_t co
 	return piece;
 }
 
+static void empty_slab(struct slab *slab)
+{
+	region_discard(slab->region, slab->touched * slab->object_bytes);
+	slab_init(slab, slab->region, slab->object_bytes, slab->capacity);
+}
+
+void buffers_trim(struct buffers *buffers)
+{
+	if (buffers->pieces.in_use == 0 && buffers->pieces.touched > 0)
+		empty_slab(&buffers->pieces);
+	if (buffers->slab.in_use == 1 && buffers->slab.touched > 1 && buffers->scratch) {
+		empty_slab(&buffers->slab);
+		buffers->scratch = slab_take(&buffers->slab);
+	}
+}
+
 void buffers_give_back(struct buffers *buffers, char *buffer)
 {
 	if (buffers_is_piece(buffers, buffer))

@@ -45,6 +45,9 @@ static inline size_t buffers_pieces_left(const struct buffers *buffers)
 {
 	return buffers->pieces.capacity - buffers->pieces.in_use;
 }
+/* Give memory back: of all buffers while no connection has one, and of all pieces likewise. To be called now and then, e.g. once a second,
+ * and not while scratch has something in it. */
+void buffers_trim(struct buffers *buffers);
 /* A buffer or a piece. */
 void buffers_give_back(struct buffers *buffers, char *buffer);
 /* Give all of a list back, from *list on (NULL = none). */

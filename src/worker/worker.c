@@ -62,6 +62,7 @@ static void on_beat(struct loop_timer *timer)
 	atomic_store_explicit(&seat->loop_lag_ns, loop_take_longest_turn_ns(worker->loop), memory_order_relaxed);
 	if (worker->ring)
 		ring_trim(worker->ring);
+	buffers_trim(&worker->tcp.engine.buffers);
 	counter_add(&seat->log_drops, log_dropped() - worker->log_dropped);
 	worker->log_dropped = log_dropped();
 	set_title(worker, worker->draining ? "draining" : "running");

@@ -2,6 +2,7 @@
 import re
 import socket
 import struct
+import time
 import unittest
 
 import aegis
@@ -48,12 +49,16 @@ class Memory(Case):
         return kilobytes(aegis.proc(self.pid, "status"), "VmData"), kilobytes(aegis.proc(self.pid, "smaps_rollup"), "Rss")
 
     def idle(self):
-        """All is over, and what the worker does once a second was done."""
-        def sleeps():
-            return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", aegis.proc(self.pid, "status"), re.M)[1])
+        """All is over, and what the worker does once a second was done: memory stands still for longer than that."""
         self.proxy.wait_stat(lambda stat: stat["connections"]["active"] == 0, "all connections closed")
-        before = sleeps()
-        wait_until(lambda: sleeps() > before, "the worker to wake up by itself", 10)
+        seen = [None, 0.0]
+
+        def still():
+            now = self.kernel_view()
+            if now != seen[0]:
+                seen[:] = now, time.monotonic()
+            return time.monotonic() - seen[1] > 2.5
+        wait_until(still, "the worker's memory to stand still", 20)
 
     def crowd(self):
         """More connections at a time than any of the loads has."""
