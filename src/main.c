@@ -7,6 +7,9 @@
 
 #include "base/text.h"
 #include "config/config.h"
+#include "control/control.h"
+#include "control/probe_http.h"
+#include "control/resolver.h"
 #include "master/command.h"
 #include "master/master.h"
 #include "os/cpu.h"
@@ -95,7 +98,13 @@ static int check(const struct arguments *arguments)
 {
 	struct config *config;
 	struct config_errors errors = { 0 };
-	if (config_load(&arguments->source, &config, &errors)) {
+	int error = config_load(&arguments->source, &config, &errors);
+	if (!error) {
+		control_find_errors(config, &errors);
+		if (errors.count)
+			config_free(config);
+	}
+	if (errors.count) {
 		fputs(errors.lines, stderr);
 		fprintf(stderr, "aegis: %zu error%s\n", errors.count, errors.count == 1 ? "" : "s");
 		config_errors_clear(&errors);
@@ -120,6 +129,11 @@ static int version(void)
 	bool ring = ring_probe(why, sizeof why);
 	printf("%-12s yes\n", "epoll");
 	printf("%-12s %s%s\n", "io_uring", ring ? "yes" : "no: ", ring ? "" : why);
+	const char *cares = resolver_cares_version();
+	printf("%-12s %s%s\n", "c-ares", cares ? "yes: " : "no: the C library resolves names, in a child process", cares ? cares : "");
+	char curl[160];
+	bool http_checks = probe_http_available(curl, sizeof curl);
+	printf("%-12s %s%s\n", "http checks", http_checks ? "yes: " : "no: ", curl);
 	printf("%-12s %d usable CPU%s", "workers", cpu_worker_count(&cpus), cpu_worker_count(&cpus) == 1 ? "" : "s");
 	printf(" (%d in the affinity mask", cpus.n);
 	if (cpus.quota > 0)

@@ -4,21 +4,28 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "config/names.h"
+#include "config/check_parts.h"
 #include "config/value.h"
 
-struct check {
-	struct config *config;
-	struct config_errors *errors;
-	const struct node *listeners, *upstreams; /* lists of as many children as the struct has elements */
-};
-
-/* About key (or, where that is NULL, all) of the element that node describes and prefix names. */
-static void complain(const struct check *check, const struct node *node, const char *prefix, const char *key, const char *format, ...)
-        printf_like(5, 6);
-static void complain(const struct check *check, const struct node *node, const char *prefix, const char *key, const char *format, ...)
+/* What is at key ("group.key"), or as near to it as was written. */
+static const struct node *node_near(const struct node *node, const char *key)
 {
-	const struct node *child = key != NULL ? node_find(node, key) : NULL;
+	char name[64];
+
+	while (*key != '\0') {
+		size_t length = strcspn(key, ".");
+		snprintf(name, sizeof name, "%.*s", (int)length, key);
+		const struct node *child = node_find(node, name);
+		if (child == NULL)
+			break;
+		node = child;
+		key += length + (key[length] == '.');
+	}
+	return node;
+}
+
+void check_complain(const struct check *check, const struct node *node, const char *prefix, const char *key, const char *format, ...)
+{
 	char path[192], problem[768];
 	va_list args;
 
@@ -26,29 +33,22 @@ static void complain(const struct check *check, const struct node *node, const c
 	if (vsnprintf(problem, sizeof problem, format, args) < 0)
 		problem[0] = '\0';
 	va_end(args);
-	if (child != NULL)
-		node = child;
+	if (key != NULL)
+		node = node_near(node, key);
 	snprintf(path, sizeof path, "%s%s%s", prefix, key != NULL ? "." : "", key != NULL ? key : "");
 	config_errors_add(check->errors, node->file, node->line, path, "%s", problem);
 }
 
-static void set_prefix(char *out, size_t size, const char *list, size_t index)
-{
-	snprintf(out, size, "%s[%zu]", list, index);
-}
-
-/* A name that was made from the address keeps the rules too. */
-static void check_derived_name(const struct check *check, const struct node *node, const char *prefix, const char *name, size_t max)
+void check_derived_name(const struct check *check, const struct node *node, const char *prefix, const char *name, size_t max)
 {
 	if (node_find(node, "name") != NULL)
 		return;
 	const char *why = strlen(name) > max ? "it is too long" : value_why_no_name(name);
 	if (why != NULL)
-		complain(check, node, prefix, "name", "the address cannot be the name: %s; add name = \"NAME\";", why);
+		check_complain(check, node, prefix, "name", "the address cannot be the name: %s; add name = \"NAME\";", why);
 }
 
-/* " (FILE:LINE)" of another element, or nothing where it is from the command line. */
-static const char *place_of(const struct node *node, char *out, size_t size)
+const char *check_place_of(const struct node *node, char *out, size_t size)
 {
 	out[0] = '\0';
 	if (node->file != NULL && node->line > 0)
@@ -56,85 +56,16 @@ static const char *place_of(const struct node *node, char *out, size_t size)
 	return out;
 }
 
-/* name is new in names, or an error is added. list is the nodes of all that have names there, which is called key. */
-static void check_unique(const struct check *check, struct names *names, const char *name, size_t index, const struct node *list,
-        const char *key, const char *prefix)
+void check_unique(const struct check *check, struct names *names, const char *name, size_t index, const struct node *list, const char *key,
+        const char *prefix)
 {
 	size_t other = names_add(names, name, index);
 	char place[512];
 
 	if (other != index)
-		complain(check, list->children[index], prefix, "name", "\"%.64s\" is the name of %s[%zu] too%s; give each its own name",
-		        name, key, other, place_of(list->children[other], place, sizeof place));
-}
-
-/* --- servers --------------------------------------------------------------------------------------------------------------- */
-
-static void check_servers(const struct check *check, const struct upstream_config *upstream, const struct node *list, const char *prefix)
-{
-	struct names names = names_of(upstream->n_servers);
-	bool has_main = false, has_weight = false;
-
-	for (size_t i = 0; i < upstream->n_servers; i++) {
-		const struct server_config *server = &upstream->servers[i];
-		char own[128];
-		if (list->children[i]->type != NODE_GROUP)
-			continue; /* told already */
-		snprintf(own, sizeof own, "%s.servers[%zu]", prefix, i);
-		has_main |= !server->backup;
-		has_weight |= server->weight > 0;
-		if (server->name == NULL)
-			continue;
-		check_derived_name(check, list->children[i], own, server->name, ADDR_TEXT_SIZE - 1);
-		check_unique(check, &names, server->name, i, list, "servers", own);
-	}
-	names_fini(&names);
-	if (!has_main)
-		complain(check, list, prefix, "servers", "all are backups; one at least must not be: leave backup out there");
-	if (!has_weight)
-		complain(check, list, prefix, "servers", "all have weight 0, so none would get a connection; give one at least a weight");
-}
-
-/* Where the pool of an upstream keeps connections, it must be able to tell when it may. Adds up how many servers share theirs. */
-static void check_pool(
-        const struct check *check, const struct upstream_config *upstream, const struct node *node, const char *prefix, size_t *shared)
-{
-	const struct node *pool = node_find(node, "pool");
-	char own[128];
-
-	if (pool == NULL)
-		return;
-	snprintf(own, sizeof own, "%s.pool", prefix);
-	if (upstream->pool.keep > 0 && upstream->pool.framing == POOL_FRAMING_NONE)
-		complain(check, pool, own, "keep",
-		        "needs a framing that tells when a connection is free for another client: write framing = \"http1\", \"redis\" or "
-		        "\"line\", or keep = 0");
-	if (upstream->pool.share && upstream->pool.keep == 0)
-		complain(check, pool, own, "share",
-		        "shares the connections that keep allows, and keep is 0; write how many, or leave share out");
-	if (upstream->pool.share && *shared <= CONFIG_MAX_SHARED && (*shared += upstream->n_servers) > CONFIG_MAX_SHARED)
-		complain(check, pool, own, "share", "more than %d servers share their connections; leave share out where it matters least",
-		        CONFIG_MAX_SHARED);
-}
-
-static void check_upstreams(const struct check *check, struct names *names)
-{
-	const struct config *config = check->config;
-	size_t servers = 0, shared = 0;
-
-	for (size_t i = 0; i < config->n_upstreams; i++) {
-		const struct upstream_config *upstream = &config->upstreams[i];
-		const struct node *node = check->upstreams->children[i];
-		char prefix[64];
-		set_prefix(prefix, sizeof prefix, "upstreams", i);
-		if (upstream->name != NULL)
-			check_unique(check, names, upstream->name, i, check->upstreams, "upstreams", prefix);
-		if (upstream->n_servers > 0)
-			check_servers(check, upstream, node_find(node, "servers"), prefix);
-		check_pool(check, upstream, node, prefix, &shared);
-		servers += upstream->n_servers;
-	}
-	ensure(servers <= CONFIG_MAX_SERVERS);
+		check_complain(check, list->children[index], prefix, "name",
+		        "\"%.64s\" is the name of %s[%zu] too%s; give each its own name", name, key, other,
+		        check_place_of(list->children[other], place, sizeof place));
 }
 
 /* --- listeners ------------------------------------------------------------------------------------------------------------- */
@@ -155,9 +86,10 @@ static void complain_no_such_upstream(const struct check *check, const struct no
 	for (size_t i = 0; i < count && !known.cut; i++)
 		text_add(&known, "%s\"%.64s\"", i > 0 ? ", " : "", names[i]);
 	if (nearest != NULL)
-		complain(check, node, prefix, "upstream", "there is no upstream called \"%.64s\"; did you mean \"%.64s\"?", name, nearest);
+		check_complain(
+		        check, node, prefix, "upstream", "there is no upstream called \"%.64s\"; did you mean \"%.64s\"?", name, nearest);
 	else
-		complain(check, node, prefix, "upstream", "there is no upstream called \"%.64s\"; there are: %s", name, bytes);
+		check_complain(check, node, prefix, "upstream", "there is no upstream called \"%.64s\"; there are: %s", name, bytes);
 	free(names);
 }
 
@@ -171,7 +103,7 @@ static bool check_upstream_of(const struct check *check, struct listener_config 
 		return false; /* told already */
 	if (listener->upstream_name == NULL) {
 		if (check->config->n_upstreams > 1 && node_find(node, "upstream") == NULL)
-			complain(
+			check_complain(
 			        check, node, prefix, "upstream", "is missing, and there are several upstreams; write upstream = \"NAME\";");
 		return false;
 	}
@@ -216,9 +148,9 @@ static void check_place(const struct check *check, size_t index, const char *pre
 	for (size_t i = 0; i < index; i++) {
 		if (!same_place(&listeners[i].endpoint, &listeners[index].endpoint))
 			continue;
-		complain(check, nodes[index], prefix, "address",
+		check_complain(check, nodes[index], prefix, "address",
 		        "\"%.64s\" is where listeners[%zu] (\"%.64s\") listens already%s; change one of the two", listeners[index].address,
-		        i, listeners[i].address, place_of(nodes[i], place, sizeof place));
+		        i, listeners[i].address, check_place_of(nodes[i], place, sizeof place));
 		return;
 	}
 }
@@ -243,7 +175,7 @@ static void check_no_circle(const struct check *check, const struct listener_con
 		if (!is_reached_by(&listener->endpoint, &upstream->servers[i].endpoint))
 			continue;
 		snprintf(prefix, sizeof prefix, "upstreams[%u].servers[%zu]", listener->upstream, i);
-		complain(check, servers->children[i], prefix, "address",
+		check_complain(check, servers->children[i], prefix, "address",
 		        "\"%.64s\" is where Aegis itself listens (\"%.64s\"); write the address of the server",
 		        upstream->servers[i].address, listener->address);
 	}
@@ -259,17 +191,31 @@ static void check_listeners(const struct check *check, const struct names *upstr
 		char prefix[64];
 		if (node->type != NODE_GROUP)
 			continue; /* told already */
-		set_prefix(prefix, sizeof prefix, "listeners", i);
+		snprintf(prefix, sizeof prefix, "listeners[%zu]", i);
 		if (listener->name != NULL) {
 			check_derived_name(check, node, prefix, listener->name, CONFIG_NAME_SIZE - 1);
 			check_unique(check, &names, listener->name, i, check->listeners, "listeners", prefix);
 		}
 		if (listener->endpoint.kind != ENDPOINT_NONE)
 			check_place(check, i, prefix);
+		check_access(check, listener, node, prefix);
+		check_rates(check, listener, node, prefix);
 		if (check_upstream_of(check, listener, node, prefix, upstreams))
 			check_no_circle(check, listener);
 	}
 	names_fini(&names);
+}
+
+static void check_resolver(const struct check *check, const struct node *node)
+{
+	const struct config *config = check->config;
+
+	if (config->resolver.min_ttl_ns <= config->resolver.max_ttl_ns)
+		return;
+	if (node_find(node, "min_ttl") != NULL)
+		check_complain(check, node, "resolver", "min_ttl", "is more than max_ttl; write less, or a longer max_ttl");
+	else
+		check_complain(check, node, "resolver", "max_ttl", "is less than min_ttl; write more, or a shorter min_ttl");
 }
 
 void check_config(struct config *config, const struct node *root, struct config_errors *errors)
@@ -284,5 +230,6 @@ void check_config(struct config *config, const struct node *root, struct config_
 
 	check_upstreams(&check, &upstreams);
 	check_listeners(&check, &upstreams);
+	check_resolver(&check, node_find(root, "resolver"));
 	names_fini(&upstreams);
 }

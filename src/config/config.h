@@ -1,4 +1,4 @@
-/* The settings: an immutable tree of plain structs, made from aegis.conf through the option table (options.c).
+/* The settings: an immutable tree of plain structs, made from aegis.conf through the option table (option_rows.c).
  *
  * Process: the master loads it; workers inherit it by fork and only read it.
  * Owner:   struct config owns all that it points to; config_free() gives it back.
@@ -12,18 +12,35 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "base/cidr.h"
 #include "base/log.h"
+#include "base/status_set.h"
 
 enum engine_kind { ENGINE_AUTO, ENGINE_EPOLL, ENGINE_IO_URING };
 enum protocol { PROTOCOL_TCP };
 enum on_full { ON_FULL_REJECT, ON_FULL_WAIT };
-enum balance_kind { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS };
+enum balance_kind { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS, BALANCE_P2C, BALANCE_RANDOM, BALANCE_CONSISTENT_HASH };
+enum hash_key { HASH_KEY_ADDRESS, HASH_KEY_ADDRESS_PORT };
+enum health_type {
+	HEALTH_TYPE_NONE,
+	HEALTH_TYPE_TCP,
+	HEALTH_TYPE_HTTP,
+	HEALTH_TYPE_HTTPS,
+	HEALTH_TYPE_REDIS,
+	HEALTH_TYPE_POSTGRES,
+	HEALTH_TYPE_MYSQL
+};
+enum when_all_down { ALL_DOWN_REFUSE, ALL_DOWN_ANY, ALL_DOWN_WAIT };
+enum on_down { ON_DOWN_KEEP, ON_DOWN_CLOSE };
+enum rate_limit_per { RATE_LIMIT_PER_LISTENER, RATE_LIMIT_PER_ADDRESS, RATE_LIMIT_PER_PREFIX };
+enum bandwidth_per { BANDWIDTH_PER_CONNECTION, BANDWIDTH_PER_LISTENER };
 enum pool_framing { POOL_FRAMING_NONE, POOL_FRAMING_HTTP1, POOL_FRAMING_REDIS, POOL_FRAMING_LINE };
 enum start_test { START_TEST_OFF, START_TEST_WARN, START_TEST_FAIL };
 
 enum { CONFIG_NAME_SIZE = 64, CONFIG_MAX_LISTENERS = 256, CONFIG_MAX_SERVERS = 16384, CONFIG_MAX_WORKERS = 256, CONFIG_MAX_RETRIES = 7 };
 enum { CONFIG_MAX_SHARED = 256, CONFIG_MAX_HOT = 65535 };
-enum { SERVER_MAX_ADDRESSES = 8 }; /* of one host name */
+enum { CONFIG_MAX_PREFIXES = 100000, CONFIG_MAX_RESOLVERS = 8 }; /* in one list */
+enum { SERVER_MAX_ADDRESSES = 8 };                               /* of one host name */
 
 struct tcp_config {
 	bool nodelay;
@@ -46,6 +63,22 @@ struct listener_config {
 	uint32_t backlog;
 	uint32_t max_connections;
 	enum on_full on_full;
+	/* Who may connect. No range stands twice, be it in one list or in both. */
+	struct cidr *allow;
+	size_t n_allow;
+	struct cidr *deny;
+	size_t n_deny;
+	struct {
+		uint32_t connections_per_second; /* 0 = no limit */
+		uint32_t burst;                  /* beyond the even pace */
+		enum rate_limit_per per;
+	} rate_limit;
+	struct {
+		uint64_t up_bytes_per_s; /* from the client to the server, 0 = no limit */
+		uint64_t down_bytes_per_s;
+		enum bandwidth_per per;
+	} bandwidth;
+	uint64_t min_rate_bytes_per_s; /* 0 = none */
 	struct tcp_config tcp;
 	struct {
 		uint64_t first_byte_ns;
@@ -59,6 +92,8 @@ struct server_config {
 	const char *address;
 	struct endpoint endpoint; /* ENDPOINT_ADDRESS or ENDPOINT_NAME */
 	uint32_t weight;          /* 0..65535; 0 = gets no new connection */
+	uint32_t max_connections; /* hard; 0 = no limit */
+	uint32_t soft_limit;      /* 0 = none, else at most max_connections where that is set */
 	bool backup;
 	bool disabled;
 	const char *file; /* where it was declared, for messages; NULL from the command line */
@@ -68,9 +103,30 @@ struct server_config {
 	struct addr addrs[SERVER_MAX_ADDRESSES];
 };
 
+/* Active checks of the servers of an upstream; all of it without a meaning where type is HEALTH_TYPE_NONE. */
+struct health_config {
+	enum health_type type;
+	uint64_t interval_ns;
+	uint64_t fast_interval_ns; /* while a server is down or on its way up or down; at most interval_ns */
+	uint64_t timeout_ns;
+	uint32_t rise, fall;
+	uint32_t port;              /* 0 = the server's own */
+	const char *path;           /* http and https */
+	const char *host;           /* the same; "" = the address of the server */
+	bool verify;                /* https: the certificate of the server */
+	const char *user;           /* postgres and mysql: who would log in */
+	const char *send;           /* tcp: after the connect; "" = nothing */
+	const char *expect;         /* tcp: must come then, "" = nothing; http and https: as statuses says */
+	struct status_set statuses; /* http and https: what is good */
+};
+
 struct upstream_config {
 	const char *name;
 	enum balance_kind balance;
+	enum hash_key hash_key; /* of BALANCE_CONSISTENT_HASH */
+	struct {
+		uint64_t ttl_ns; /* 0 = off */
+	} affinity;
 	struct server_config *servers;
 	size_t n_servers;
 	struct {
@@ -86,7 +142,27 @@ struct upstream_config {
 		uint64_t max_idle_ns;
 		bool share;
 	} pool;
-	struct tcp_config tcp; /* of the connections to the servers; fast_open and defer_accept unused */
+	struct health_config health;
+	struct {
+		uint32_t error_threshold; /* failures in a row, 0 = off */
+		uint64_t timeout_ns;
+		uint32_t probes;
+	} circuit_breaker;
+	struct {
+		uint32_t failures; /* in a row, 0 = off */
+		uint64_t ejection_ns;
+		uint32_t max_percent; /* of the servers */
+	} outlier;
+	uint64_t slow_start_ns; /* 0 = off */
+	enum when_all_down when_all_down;
+	enum on_down on_down;
+	struct {
+		uint32_t size; /* clients, 0 = none waits */
+		uint64_t timeout_ns;
+	} queue;
+	uint64_t connect_rate_per_s; /* new connections to all servers together, 0 = no limit */
+	uint32_t connect_burst;      /* beyond the even pace */
+	struct tcp_config tcp;       /* of the connections to the servers; fast_open and defer_accept unused */
 };
 
 struct config {
@@ -108,6 +184,12 @@ struct config {
 		uint32_t pace;
 		uint32_t max_generations;
 	} drain;
+	struct {
+		uint64_t min_ttl_ns, max_ttl_ns; /* bounds on how long an answer is good */
+		uint64_t timeout_ns;
+		struct addr *servers; /* none: those of the system */
+		size_t n_servers;
+	} resolver;
 	struct listener_config *listeners;
 	size_t n_listeners;
 	struct upstream_config *upstreams;

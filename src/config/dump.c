@@ -5,7 +5,7 @@
 #include "config/options.h"
 #include "config/value.h"
 
-enum { LINE_SIZE = 12 * 1024, ORIGIN_SIZE = 8 * 1024, COMMENT_COLUMN = 56, TAB = 8 };
+enum { LINE_SIZE = 12 * 1024, ORIGIN_SIZE = 8 * 1024, COMMENT_COLUMN = 56, ELEMENTS_COLUMN = 60, TAB = 8 };
 
 struct dump {
 	FILE *out;
@@ -30,11 +30,44 @@ static void add_origin(struct text *out, const struct node *node)
 		text_add(out, ":%d", node->line);
 }
 
+/* A list of any length, over as many lines as it takes. */
+static void dump_elements(struct dump *dump, const struct option *option, const unsigned char *base, const struct node *group)
+{
+	const size_t size = value_element_size(option);
+	const unsigned char *elements;
+	size_t count;
+	char bytes[LINE_SIZE], origin[ORIGIN_SIZE];
+	struct text line = text_of(bytes, sizeof bytes), from = text_of(origin, sizeof origin);
+
+	memcpy(&elements, base + option->offset, sizeof elements);
+	memcpy(&count, base + option->count_offset, sizeof count);
+	text_add(&line, "%s = [", option->key);
+	for (size_t i = 0; i < count; i++) {
+		text_add(&line, line.length > 0 ? " " : "\t");
+		value_add(option, elements + i * size, &line);
+		if (i + 1 < count)
+			text_add(&line, ",");
+		if (i + 1 == count || line.length < ELEMENTS_COLUMN)
+			continue;
+		indent(dump);
+		fprintf(dump->out, "%s\n", bytes);
+		line = text_of(bytes, sizeof bytes);
+	}
+	text_add(&line, " ];");
+	add_origin(&from, node_find(group, option->key));
+	indent(dump);
+	fprintf(dump->out, "%-*s # %s\n", COMMENT_COLUMN - dump->depth * TAB, bytes, origin);
+}
+
 static void dump_option(struct dump *dump, const struct option *option, const void *base, const struct node *group)
 {
 	char line[LINE_SIZE], origin[ORIGIN_SIZE];
 	struct text text = text_of(line, sizeof line), from = text_of(origin, sizeof origin);
 
+	if (value_is_list(option)) {
+		dump_elements(dump, option, base, group);
+		return;
+	}
 	text_add(&text, "%s = ", option->key);
 	value_add(option, base, &text);
 	text_add(&text, ";");
@@ -84,7 +117,7 @@ static void dump_group(struct dump *dump, const struct object_row *row, enum obj
 static void dump_object(struct dump *dump, enum object object, const void *base, const struct node *node)
 {
 	for (size_t i = 0; i < n_option_rows; i++)
-		if (option_rows[i].object == object)
+		if (option_rows[i].object == object && option_has_effect(&option_rows[i], base)) /* to load it again makes the same */
 			dump_option(dump, &option_rows[i], base, node);
 	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
 		const struct object_row *row = &object_rows[child];
@@ -102,6 +135,6 @@ void config_dump(const struct config *config, FILE *out)
 	const struct config_origin *origin = config->arena;
 	struct dump dump = { .out = out };
 
-	fputs("# The effective settings; behind each is where it came from.\n", out);
+	fputs("# The effective settings; behind each is where it came from. What has no effect is left out.\n", out);
 	dump_object(&dump, OBJECT_TOP, config, origin->root);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "config/check.h"
 #include "config/config.h"
@@ -13,6 +14,8 @@
 #include "config/quick.h"
 #include "config/value.h"
 #include "os/runtime_dir.h"
+
+#define FAST_INTERVAL_LEAST (100 * NS_PER_MS)
 
 enum { PATH_TEXT_SIZE = 256, PROBLEM_SIZE = 768, MAX_KEYS = 64 };
 
@@ -98,6 +101,41 @@ static bool is_misspelt(const struct option *option, const struct node *group)
 	return false;
 }
 
+static bool is_missing(const struct option *option, const struct node *group)
+{
+	return option->fallback == NULL && option->derived_default == NULL && (group != NULL || option->without_group == NULL);
+}
+
+/* A list of texts. */
+static void load_elements(
+        struct loader *loader, const struct option *option, unsigned char *base, const struct node *node, const struct place *parent)
+{
+	struct place place = { .parent = parent, .key = option->key };
+	size_t size = value_element_size(option);
+	char bytes[PROBLEM_SIZE];
+	struct text problem = text_of(bytes, sizeof bytes);
+
+	bool good = value_is_good_list(option, node, &problem);
+
+	if (!good) {
+		complain(loader, node, &place, bytes);
+		return;
+	}
+	unsigned char *elements = arena_take(loader->arena, node->n_children * size);
+	place.indexed = true;
+	for (place.index = 0; place.index < node->n_children; place.index++) {
+		problem = text_of(bytes, sizeof bytes);
+		if (value_set_element(option, node->children[place.index], elements + place.index * size, &problem))
+			continue;
+		complain(loader, node->children[place.index], &place, bytes);
+		good = false;
+	}
+	if (!good)
+		return;
+	memcpy(base + option->offset, &elements, sizeof elements);
+	memcpy(base + option->count_offset, &node->n_children, sizeof node->n_children);
+}
+
 static void load_option(
         struct loader *loader, const struct option *option, void *base, const struct node *group, const struct place *parent)
 {
@@ -106,14 +144,34 @@ static void load_option(
 	char bytes[PROBLEM_SIZE];
 	struct text problem = text_of(bytes, sizeof bytes);
 
-	value_set_default(option, base);
-	if (node != NULL) {
+	value_set_default(option, group != NULL, base);
+	if (node != NULL && value_is_list(option)) {
+		load_elements(loader, option, base, node, parent);
+	} else if (node != NULL) {
 		if (!value_set(option, node, base, &problem))
 			complain(loader, node, &place, bytes);
-	} else if (option->fallback == NULL && option->derived_default == NULL && !is_misspelt(option, group)) {
+	} else if (is_missing(option, group) && !is_misspelt(option, group)) {
 		text_add(&problem, "is missing; write ");
 		value_add_wanted(option, &problem);
 		complain(loader, group, &place, bytes);
+	}
+}
+
+/* Settings that were written, and have no effect beside the others. Where one of these is wrong that was told, and is enough. */
+static void find_useless(struct loader *loader, enum object object, const void *base, const struct node *node, const struct place *parent)
+{
+	for (size_t i = 0; i < n_option_rows; i++) {
+		const struct option *option = &option_rows[i];
+		const struct node *child = option->object == object ? node_find(node, option->key) : NULL;
+		if (child == NULL || option_is_of_use(option, base))
+			continue;
+		const struct place place = { .parent = parent, .key = option->key };
+		char bytes[PROBLEM_SIZE];
+		struct text problem = text_of(bytes, sizeof bytes);
+		text_add(&problem, "is only for ");
+		option_add_use(option, &problem);
+		text_add(&problem, "; write that, or leave %s out", option->key);
+		complain(loader, child, &place, bytes);
 	}
 }
 
@@ -182,11 +240,15 @@ static void load_list(
 /* node may be NULL where the object is a group that is not there: all of it is default then. */
 static void load_object(struct loader *loader, enum object object, void *base, const struct node *node, const struct place *place)
 {
+	size_t errors = loader->errors->count;
+
 	if (node != NULL)
 		find_unknown(loader, object, node, place);
 	for (size_t i = 0; i < n_option_rows; i++)
 		if (option_rows[i].object == object)
 			load_option(loader, &option_rows[i], base, node, place);
+	if (loader->errors->count == errors && object_is_on(object, base))
+		find_useless(loader, object, base, node, place);
 	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
 		if (object_rows[child].parent != object)
 			continue;
@@ -243,10 +305,21 @@ static bool gather(struct loader *loader, const struct config_source *source, st
 
 /* --- what is derived from other settings ----------------------------------------------------------------------------------- */
 
+static void complete_health(struct health_config *health, const struct node *node)
+{
+	const uint64_t least = health->interval_ns < FAST_INTERVAL_LEAST ? health->interval_ns : FAST_INTERVAL_LEAST;
+
+	if (node_find(node, "fast_interval") == NULL)
+		health->fast_interval_ns = health->interval_ns / 5 > least ? health->interval_ns / 5 : least;
+	if (node_find(node, "expect") == NULL && (health->type == HEALTH_TYPE_HTTP || health->type == HEALTH_TYPE_HTTPS))
+		health->expect = "2xx";
+}
+
 static void complete_upstream(struct upstream_config *upstream, const struct node *node)
 {
 	const struct node *servers = node_find(node, "servers");
 
+	complete_health(&upstream->health, node_find(node, "health"));
 	for (size_t i = 0; i < upstream->n_servers; i++) {
 		struct server_config *server = &upstream->servers[i];
 		if (server->name == NULL)

@@ -30,7 +30,8 @@ static const char head[] = ".Dd November 21, 2026\n"
                            "checks a file and lists all that is wrong in it, each with file, line, setting\n"
                            "and what would be right.\n"
                            ".Ic aegis Fl T\n"
-                           "prints the settings as they take effect, each with where it came from.\n"
+                           "prints the settings as they take effect, each with where it came from; what has\n"
+                           "no effect is left out.\n"
                            "Aegis never runs with a setting that it does not know or understand: a file\n"
                            "with an error is refused as a whole, and at a reload the running settings stay.\n"
                            ".Ss Syntax\n"
@@ -44,7 +45,12 @@ static const char head[] = ".Dd November 21, 2026\n"
                            ".Ql \\e\\(dq\n"
                            "is a quote in it and\n"
                            ".Ql \\e\\e\n"
-                           "a backslash\n"
+                           "a backslash,\n"
+                           ".Ql \\er ,\n"
+                           ".Ql \\en\n"
+                           "and\n"
+                           ".Ql \\exHH\n"
+                           "are bytes that cannot be seen, where those may be\n"
                            ".It Ql 123\n"
                            "a number, without quotes\n"
                            ".It Ql true\n"
@@ -56,6 +62,8 @@ static const char head[] = ".Dd November 21, 2026\n"
                            "a group of settings\n"
                            ".It Ql \\&( ... \\&)\n"
                            "a list of groups, separated by commas\n"
+                           ".It Ql [ ... ]\n"
+                           "a list of texts, separated by commas\n"
                            ".El\n"
                            ".Pp\n"
                            "Comments are\n"
@@ -85,6 +93,10 @@ static const char head[] = ".Dd November 21, 2026\n"
                            ".Ql T\n"
                            "for powers of 1024, for example\n"
                            ".Ql \\(dq64k\\(dq .\n"
+                           "Rates are sizes or numbers a second, for example\n"
+                           ".Ql \\(dq10M/s\\(dq\n"
+                           "or\n"
+                           ".Ql \\(dq100/s\\(dq .\n"
                            "Numbers are whole, without a sign.\n"
                            ".Ss Addresses\n"
                            ".Bl -tag -width \"xxdb.example.org:80xx\" -compact\n"
@@ -137,6 +149,10 @@ static const char head[] = ".Dd November 21, 2026\n"
                            "Below each setting stands when a change takes effect:\n"
                            ".Em at once ,\n"
                            "for all connections;\n"
+                           ".Em at once, in place ,\n"
+                           "which is the same, and where nothing else changed the workers that run take it\n"
+                           "over and no new ones start, unless it turns a group on or off or enables a\n"
+                           "server that is checked;\n"
                            ".Em for new connections ,\n"
                            "while those that exist keep the old value; or\n"
                            ".Em after a restart .\n"
@@ -163,6 +179,7 @@ static const char tail[] = ".Sh FILES\n"
                            "upstreams = (\n"
                            "  { name = \"app\"; balance = \"least_connections\";\n"
                            "    timeout = { connect = \"2s\"; };\n"
+                           "    health = { type = \"http\"; path = \"/health\"; }; slow_start = \"30s\";\n"
                            "    servers = (\n"
                            "      { name = \"a\"; address = \"10.0.0.11:3000\"; },\n"
                            "      { name = \"b\"; address = \"10.0.0.12:3000\"; weight = 200; },\n"
@@ -173,10 +190,15 @@ static const char tail[] = ".Sh FILES\n"
                            ".Pp\n"
                            "A shield in front of a database:\n"
                            ".Bd -literal -offset indent\n"
-                           "listeners = ( { address = \"127.0.0.1:6432\"; max_connections = 200;\n"
-                           "                on_full = \"wait\"; } );\n"
-                           "upstreams = ( { name = \"postgres\";\n"
-                           "                servers = ( { address = \"unix:/run/postgresql/.s.PGSQL.5432\"; } ); } );\n"
+                           "listeners = ( { address = \"127.0.0.1:6432\"; allow = [ \"127.0.0.0/8\" ]; } );\n"
+                           "upstreams = (\n"
+                           "  { name = \"postgres\";\n"
+                           "    servers = ( { address = \"unix:/run/postgresql/.s.PGSQL.5432\";\n"
+                           "                  max_connections = 90; } );\n"
+                           "    queue = { size = 1000; timeout = \"30s\"; };\n"
+                           "    health = { type = \"postgres\"; };\n"
+                           "    when_all_down = \"wait\"; connect_rate = \"100/s\"; }\n"
+                           ");\n"
                            ".Ed\n"
                            ".Sh SEE ALSO\n"
                            ".Xr aegis-stat 1 ,\n"
@@ -254,6 +276,13 @@ static void put_default(struct page *page, const struct option *option)
 		text_add(&text, ".");
 	}
 	put_text(page, bytes);
+	if (option->without_group == NULL)
+		return;
+	text = text_of(bytes, sizeof bytes);
+	text_add(&text, "Without %s: ", object_rows[option->object].key);
+	value_add_without_group(option, &text);
+	text_add(&text, ".");
+	put_text(page, bytes);
 }
 
 static void put_option(struct page *page, const struct option *option)
@@ -263,6 +292,13 @@ static void put_option(struct page *page, const struct option *option)
 
 	fprintf(page->out, ".It Ic %s\n", option->key);
 	put_text(page, option->help);
+	if (option->only_with != NULL) {
+		text_add(&text, "Only with ");
+		option_add_use(option, &text);
+		text_add(&text, ".");
+		put_text(page, bytes);
+		text = text_of(bytes, sizeof bytes);
+	}
 	end_line(page);
 	fputs(".br\n", page->out);
 	text_add(&text, "Value: ");

@@ -1,43 +1,15 @@
 #include "config/value.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/addr.h"
 #include "base/units.h"
+#include "config/value_type.h"
 
 enum { SHOWN = 64 }; /* of a value that somebody wrote, in a message */
 
-/* A value on its way from the node into the struct. */
-struct value {
-	uint64_t number;
-	const char *text;
-	struct endpoint endpoint;
-};
-
-/* What one type of setting does. */
-struct value_type {
-	/* False and problem, which says what is wrong but not what would be right. */
-	bool (*read)(const struct option *option, const struct node *node, struct value *out, struct text *problem);
-	void (*store)(const struct option *option, const struct value *value, unsigned char *base);
-	void (*show)(const struct option *option, const unsigned char *base, struct text *out);
-	void (*wanted)(const struct option *option, struct text *out);
-	enum node_type written_as;
-};
-static const struct value_type types[];
-
-void value_add_quoted(struct text *out, const char *s)
-{
-	text_add(out, "\"");
-	for (; *s != '\0'; s++)
-		text_add(out, *s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
-	text_add(out, "\"");
-}
-
-/* Says what a node is that does not fit. False, for the caller to return. */
-static bool is_not(const struct node *node, struct text *problem)
+bool value_is_not(const struct node *node, struct text *problem)
 {
 	switch (node->type) {
 	case NODE_GROUP:
@@ -69,7 +41,7 @@ static bool bool_read(const struct option *option, const struct node *node, stru
 {
 	(void)option;
 	if (node->type != NODE_BOOL)
-		return is_not(node, problem);
+		return value_is_not(node, problem);
 	out->number = node->on;
 	return true;
 }
@@ -111,7 +83,7 @@ static bool number_read(const struct option *option, const struct node *node, st
 	if (is_zero_word(option, node))
 		return true;
 	if (node->type != NODE_NUMBER || node->number < 0 || !in_range(option, (uint64_t)node->number))
-		return is_not(node, problem);
+		return value_is_not(node, problem);
 	out->number = (uint64_t)node->number;
 	return true;
 }
@@ -154,7 +126,7 @@ static bool unit_read(int (*parse)(const char *, uint64_t *), const struct optio
 	uint64_t number;
 
 	if (node->type != NODE_TEXT || parse(node->text, &number) != 0 || !in_range(option, number))
-		return is_not(node, problem);
+		return value_is_not(node, problem);
 	out->number = number;
 	return true;
 }
@@ -210,6 +182,31 @@ static void size_wanted(const struct option *option, struct text *out)
 		text_add(out, ", or \"0\" (%s)", option->zero);
 }
 
+/* --- rates ----------------------------------------------------------------------------------------------------------------- */
+
+static bool rate_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
+{
+	return unit_read(units_parse_rate, option, node, out, problem);
+}
+
+static void rate_show(const struct option *option, const unsigned char *base, struct text *out)
+{
+	char rate[32];
+	uint64_t per_s;
+	memcpy(&per_s, base + option->offset, sizeof per_s);
+	text_add(out, "\"%s\"", units_format_rate(per_s, rate, sizeof rate));
+}
+
+static void rate_wanted(const struct option *option, struct text *out)
+{
+	char least[32], most[32];
+
+	text_add(out, "a rate from \"%s\" to \"%s\"", units_format_rate(option->min, least, sizeof least),
+	        units_format_rate(option->max, most, sizeof most));
+	if (option->zero != NULL)
+		text_add(out, ", or \"0/s\" (%s)", option->zero);
+}
+
 /* --- enums ----------------------------------------------------------------------------------------------------------------- */
 
 static_assert(sizeof(enum on_full) == sizeof(uint32_t) && sizeof(enum log_level) == sizeof(uint32_t), "enums are stored as uint32_t");
@@ -217,7 +214,7 @@ static_assert(sizeof(enum on_full) == sizeof(uint32_t) && sizeof(enum log_level)
 static bool enum_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
 {
 	if (node->type != NODE_TEXT)
-		return is_not(node, problem);
+		return value_is_not(node, problem);
 	for (size_t i = 0; i < option->n_words; i++) {
 		if (strcmp(option->words[i], node->text) == 0) {
 			out->number = i;
@@ -225,7 +222,7 @@ static bool enum_read(const struct option *option, const struct node *node, stru
 		}
 	}
 	const char *nearest = text_nearest(node->text, option->words, option->n_words);
-	is_not(node, problem);
+	value_is_not(node, problem);
 	if (nearest != NULL)
 		text_add(problem, "; did you mean \"%s\"?", nearest);
 	return false;
@@ -245,235 +242,147 @@ static void enum_wanted(const struct option *option, struct text *out)
 		text_add(out, "%s\"%s\"", i == 0 ? "" : i + 1 == option->n_words ? " or " : ", ", option->words[i]);
 }
 
-/* --- texts ----------------------------------------------------------------------------------------------------------------- */
-
-static bool complain(struct text *problem, const struct node *node, const char *why)
-{
-	is_not(node, problem);
-	text_add(problem, ": %s", why);
-	return false;
-}
-
-static bool text_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
-{
-	if (node->type != NODE_TEXT)
-		return is_not(node, problem);
-	if (strlen(node->text) > option->max) {
-		is_not(node, problem);
-		text_add(problem, ": it is longer than %" PRIu64 " bytes", option->max);
-		return false;
-	}
-	for (const char *p = node->text; *p != '\0'; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			return complain(problem, node, "it has a control character");
-	out->text = node->text;
-	return true;
-}
-
-const char *value_why_no_name(const char *s)
-{
-	if (*s == '\0')
-		return "it is empty";
-	for (; *s != '\0'; s++)
-		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("._:/@%*[]-", *s) != NULL))
-			return "it has a character that is not allowed in names";
-	return NULL;
-}
-
-static bool name_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
-{
-	if (!text_read(option, node, out, problem))
-		return false;
-	const char *why = value_why_no_name(node->text);
-	return why == NULL || complain(problem, node, why);
-}
-
-static bool path_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
-{
-	if (!text_read(option, node, out, problem))
-		return false;
-	return node->text[0] == '/' || complain(problem, node, "it does not start with \"/\"");
-}
-
-static bool target_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
-{
-	static const char *const targets[] = { "stderr", "syslog", "journal" };
-
-	if (!text_read(option, node, out, problem))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(targets); i++)
-		if (strcmp(node->text, targets[i]) == 0)
-			return true;
-	if (node->text[0] == '/')
-		return true;
-	const char *nearest = text_nearest(node->text, targets, ARRAY_LEN(targets));
-	is_not(node, problem);
-	if (nearest != NULL)
-		text_add(problem, "; did you mean \"%s\"?", nearest);
-	return false;
-}
-
-static void text_store(const struct option *option, const struct value *value, unsigned char *base)
-{
-	memcpy(base + option->offset, &value->text, sizeof value->text);
-}
-
-static void text_show(const struct option *option, const unsigned char *base, struct text *out)
-{
-	const char *s;
-	memcpy(&s, base + option->offset, sizeof s);
-	value_add_quoted(out, s);
-}
-
-static void text_wanted(const struct option *option, struct text *out)
-{
-	text_add(out, "text between quotes, at most %" PRIu64 " bytes", option->max);
-}
-
-static void name_wanted(const struct option *option, struct text *out)
-{
-	text_add(out, "a name between quotes: at most %" PRIu64 " letters, digits and any of ._:/@%%*[]-", option->max);
-}
-
-static void path_wanted(const struct option *option, struct text *out)
-{
-	(void)option;
-	text_add(out, "an absolute path between quotes");
-}
-
-static void target_wanted(const struct option *option, struct text *out)
-{
-	(void)option;
-	text_add(out, "\"stderr\", \"syslog\", \"journal\" or the absolute path of a file");
-}
-
-/* --- addresses ------------------------------------------------------------------------------------------------------------- */
-
-static bool endpoint_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
-{
-	const char *why = NULL;
-
-	if (!text_read(option, node, out, problem))
-		return false;
-	return endpoint_parse(node->text, &out->endpoint, &why) == 0 || complain(problem, node, why);
-}
-
-static bool listen_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
-{
-	if (!endpoint_read(option, node, out, problem))
-		return false;
-	return out->endpoint.kind != ENDPOINT_NAME || complain(problem, node, "listening needs an IP address, not a host name");
-}
-
-static bool server_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
-{
-	const struct endpoint *endpoint = &out->endpoint;
-
-	if (node->type == NODE_TEXT && node->text[0] != '\0' && node->text[strspn(node->text, "0123456789")] == '\0')
-		return complain(problem, node, "the host is missing");
-	if (!endpoint_read(option, node, out, problem))
-		return false;
-	if (endpoint->kind == ENDPOINT_FD || endpoint->kind == ENDPOINT_SYSTEMD)
-		return complain(problem, node, "that is for listeners only");
-	if (endpoint->kind == ENDPOINT_ADDRESS && addr_is_any(&endpoint->addr))
-		return complain(problem, node, "the host is missing");
-	bool has_port = endpoint->kind == ENDPOINT_NAME ? endpoint->port != 0
-	                                                : endpoint->addr.sa.sa_family == AF_UNIX || addr_port(&endpoint->addr) != 0;
-	return has_port || complain(problem, node, "port 0 cannot be connected to");
-}
-
-static void endpoint_store(const struct option *option, const struct value *value, unsigned char *base)
-{
-	text_store(option, value, base);
-	memcpy(base + option->endpoint_offset, &value->endpoint, sizeof value->endpoint);
-}
-
-static void listen_wanted(const struct option *option, struct text *out)
-{
-	(void)option;
-	text_add(out, "for example \"127.0.0.1:8080\", \"[::1]:8080\", \":8080\" (all addresses) or \"unix:/path\"");
-}
-
-static void server_wanted(const struct option *option, struct text *out)
-{
-	(void)option;
-	text_add(out, "for example \"10.0.0.5:3000\", \"[::1]:3000\", \"db.example.org:5432\" or \"unix:/path\"");
-}
-
 /* --- all ------------------------------------------------------------------------------------------------------------------- */
 
 /* clang-format off */
-static const struct value_type types[N_OPTION_TYPES] = {
-	[OPTION_BOOL] = { bool_read, bool_store, bool_show, bool_wanted, NODE_BOOL },
-	[OPTION_NUMBER] = { number_read, u32_store, number_show, number_wanted, NODE_NUMBER },
-	[OPTION_DURATION] = { duration_read, u64_store, duration_show, duration_wanted, NODE_TEXT },
-	[OPTION_SIZE] = { size_read, u64_store, size_show, size_wanted, NODE_TEXT },
-	[OPTION_ENUM] = { enum_read, u32_store, enum_show, enum_wanted, NODE_TEXT },
-	[OPTION_TEXT] = { text_read, text_store, text_show, text_wanted, NODE_TEXT },
-	[OPTION_NAME] = { name_read, text_store, text_show, name_wanted, NODE_TEXT },
-	[OPTION_PATH] = { path_read, text_store, text_show, path_wanted, NODE_TEXT },
-	[OPTION_TARGET] = { target_read, text_store, text_show, target_wanted, NODE_TEXT },
-	[OPTION_LISTEN] = { listen_read, endpoint_store, text_show, listen_wanted, NODE_TEXT },
-	[OPTION_SERVER] = { server_read, endpoint_store, text_show, server_wanted, NODE_TEXT },
-};
+static const struct value_type
+	type_bool = { bool_read, bool_store, bool_show, bool_wanted, NODE_BOOL, 0, NULL },
+	type_number = { number_read, u32_store, number_show, number_wanted, NODE_NUMBER, 0, NULL },
+	type_duration = { duration_read, u64_store, duration_show, duration_wanted, NODE_TEXT, 0, NULL },
+	type_size = { size_read, u64_store, size_show, size_wanted, NODE_TEXT, 0, NULL },
+	type_rate = { rate_read, u64_store, rate_show, rate_wanted, NODE_TEXT, 0, NULL },
+	type_enum = { enum_read, u32_store, enum_show, enum_wanted, NODE_TEXT, 0, NULL };
 /* clang-format on */
 
-bool value_set(const struct option *option, const struct node *node, void *base, struct text *problem)
+static const struct value_type *const types[N_OPTION_TYPES] = {
+	[OPTION_BOOL] = &type_bool,
+	[OPTION_NUMBER] = &type_number,
+	[OPTION_DURATION] = &type_duration,
+	[OPTION_SIZE] = &type_size,
+	[OPTION_RATE] = &type_rate,
+	[OPTION_ENUM] = &type_enum,
+	[OPTION_TEXT] = &value_type_text,
+	[OPTION_NAME] = &value_type_name,
+	[OPTION_PATH] = &value_type_path,
+	[OPTION_TARGET] = &value_type_target,
+	[OPTION_BYTES] = &value_type_bytes,
+	[OPTION_URL_PATH] = &value_type_url_path,
+	[OPTION_HOST] = &value_type_host,
+	[OPTION_LISTEN] = &value_type_listen,
+	[OPTION_SERVER] = &value_type_server,
+	[OPTION_CIDRS] = &value_type_cidrs,
+	[OPTION_RESOLVERS] = &value_type_resolvers,
+};
+
+/* Read and store. False, and what would be right is left to be told, when it does not fit. */
+static bool take(const struct option *option, const struct node *node, void *base, struct text *problem)
 {
 	struct value value = { .number = 0 };
 
-	if (!types[option->type].read(option, node, &value, problem)) {
+	if (!types[option->type]->read(option, node, &value, problem)) {
 		text_add(problem, problem->length > 0 && problem->bytes[problem->length - 1] == '?' ? " Write " : "; write ");
-		value_add_wanted(option, problem);
 		return false;
 	}
-	types[option->type].store(option, &value, base);
+	types[option->type]->store(option, &value, base);
 	return true;
 }
 
-/* The default as if it had been read from a file. */
-static struct node default_node(const struct option *option)
+bool value_set(const struct option *option, const struct node *node, void *base, struct text *problem)
 {
-	struct node node = { .type = types[option->type].written_as };
+	ensure(!value_is_list(option));
+	if (take(option, node, base, problem))
+		return true;
+	value_add_wanted(option, problem);
+	return false;
+}
 
-	if (option->zero_word != NULL && strcmp(option->fallback, option->zero_word) == 0)
+size_t value_element_size(const struct option *option)
+{
+	return types[option->type]->element_size;
+}
+
+bool value_is_list(const struct option *option)
+{
+	return value_element_size(option) > 0;
+}
+
+bool value_is_good_list(const struct option *option, const struct node *node, struct text *problem)
+{
+	ensure(value_is_list(option));
+	if (node->type != NODE_LIST && node->type != NODE_ARRAY) {
+		value_is_not(node, problem);
+		text_add(problem, "; write ");
+		value_add_wanted(option, problem);
+		return false;
+	}
+	if (node->n_children <= option->max)
+		return true;
+	text_add(problem, "has %zu elements; there may be at most %" PRIu64, node->n_children, option->max);
+	return false;
+}
+
+bool value_set_element(const struct option *option, const struct node *node, void *element, struct text *problem)
+{
+	ensure(value_is_list(option));
+	if (take(option, node, element, problem))
+		return true;
+	text_add(problem, "%s", types[option->type]->element_wanted);
+	return false;
+}
+
+/* A default as if it had been read from a file. */
+static struct node default_node(const struct option *option, const char *fallback)
+{
+	struct node node = { .type = types[option->type]->written_as };
+
+	if (option->zero_word != NULL && strcmp(fallback, option->zero_word) == 0)
 		node.type = NODE_TEXT;
 	if (node.type == NODE_BOOL)
-		node.on = strcmp(option->fallback, "true") == 0;
+		node.on = strcmp(fallback, "true") == 0;
 	else if (node.type == NODE_NUMBER)
-		node.number = strtoll(option->fallback, NULL, 10);
+		node.number = strtoll(fallback, NULL, 10);
 	else
-		node.text = option->fallback;
+		node.text = fallback;
 	return node;
 }
 
-void value_set_default(const struct option *option, void *base)
+void value_set_default(const struct option *option, bool in_group, void *base)
 {
+	const char *fallback = in_group || option->without_group == NULL ? option->fallback : option->without_group;
 	char bytes[256];
 	struct text problem = text_of(bytes, sizeof bytes);
 
-	if (option->fallback == NULL)
-		return;
-	struct node node = default_node(option);
+	if (fallback == NULL || value_is_list(option))
+		return; /* a list is empty */
+	struct node node = default_node(option, fallback);
 	ensure(value_set(option, &node, base, &problem));
 }
 
 void value_add(const struct option *option, const void *base, struct text *out)
 {
-	types[option->type].show(option, base, out);
+	types[option->type]->show(option, base, out);
+}
+
+static void add_written(const struct option *option, const char *fallback, struct text *out)
+{
+	if (default_node(option, fallback).type == NODE_TEXT)
+		value_add_quoted(out, fallback);
+	else
+		text_add(out, "%s", fallback);
 }
 
 void value_add_default(const struct option *option, struct text *out)
 {
-	if (option->fallback == NULL || option->derived_default != NULL)
-		return;
-	if (default_node(option).type == NODE_TEXT)
-		value_add_quoted(out, option->fallback);
-	else
-		text_add(out, "%s", option->fallback);
+	if (option->fallback != NULL && option->derived_default == NULL)
+		add_written(option, option->fallback, out);
+}
+
+void value_add_without_group(const struct option *option, struct text *out)
+{
+	add_written(option, option->without_group, out);
 }
 
 void value_add_wanted(const struct option *option, struct text *out)
 {
-	types[option->type].wanted(option, out);
+	types[option->type]->wanted(option, out);
 }

@@ -10,14 +10,24 @@
  * problem and base unchanged, when it does not fit. */
 must_check bool value_set(const struct option *option, const struct node *node, void *base, struct text *problem);
 
-/* The default, where the row has one. */
-void value_set_default(const struct option *option, void *base);
+/* Lists of texts: the size of an element in the struct, 0 for what is no list; whether a node is a list and not too long, and an
+ * element from its node, with problem as above. */
+bool value_is_list(const struct option *option);
+size_t value_element_size(const struct option *option);
+must_check bool value_is_good_list(const struct option *option, const struct node *node, struct text *problem);
+must_check bool value_set_element(const struct option *option, const struct node *node, void *element, struct text *problem);
 
-/* What is in base, as it would be written. */
+/* The default, where the row has one; in_group: the group that the setting belongs to was written. Lists stay as they are. */
+void value_set_default(const struct option *option, bool in_group, void *base);
+
+/* What is in base, or, of a list, in one of its elements, as it would be written. */
 void value_add(const struct option *option, const void *base, struct text *out);
 
 /* The default as it would be written; nothing where it is derived or there is none. */
 void value_add_default(const struct option *option, struct text *out);
+
+/* What holds where its group was not written, for a row that says so. */
+void value_add_without_group(const struct option *option, struct text *out);
 
 /* What may be written, in words: a number from 1 to 256, or "auto". */
 void value_add_wanted(const struct option *option, struct text *out);

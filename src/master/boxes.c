@@ -4,13 +4,13 @@
 
 struct shared_box {
 	struct shared_box *next;
-	uint32_t row;
+	uint32_t row, limit;
 	enum pool_framing framing;
 	uint32_t users;
 	struct box box;
 };
 
-int boxes_claim(struct boxes *boxes, uint32_t row, enum pool_framing framing, struct box *out)
+int boxes_claim(struct boxes *boxes, const struct shm *shm, uint32_t row, enum pool_framing framing, struct box *out)
 {
 	struct shared_box *shared = boxes->first;
 	while (shared && (shared->row != row || shared->framing != framing))
@@ -23,6 +23,7 @@ int boxes_claim(struct boxes *boxes, uint32_t row, enum pool_framing framing, st
 			return error;
 		}
 		shared->row = row;
+		shared->limit = limit_server(shm, row);
 		shared->framing = framing;
 		shared->next = boxes->first;
 		boxes->first = shared;
@@ -42,10 +43,23 @@ void boxes_drop(struct boxes *boxes, struct shm *shm, const struct box *box)
 	struct shared_box *shared = *link;
 	if (--shared->users > 0)
 		return;
-	atomic_store(&shm->servers[shared->row].boxed, 0);
+	/* Nobody else has it open any more: what is in it is closed now, and then counted no longer. */
+	uint32_t places = box_count(&shared->box);
 	box_close(&shared->box);
+	atomic_fetch_sub_explicit(&shm_limit(shm, limit_server(shm, shared->row))->used, places, memory_order_acq_rel);
+	atomic_store(&shm->servers[shared->row].boxed, 0);
 	*link = shared->next;
 	free(shared);
+}
+
+uint32_t boxes_places(const void *arg, uint32_t limit)
+{
+	const struct boxes *boxes = arg;
+	uint32_t places = 0;
+	for (const struct shared_box *shared = boxes->first; shared; shared = shared->next)
+		if (shared->limit == limit)
+			places += box_count(&shared->box);
+	return places;
 }
 
 static bool is_kept(const struct shared_box *shared, const struct box *const *keep, const struct config *config)

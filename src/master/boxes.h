@@ -17,9 +17,11 @@ struct boxes {
 };
 
 /* The box of a server's row, for connections with this framing: the one there is, or a new one. 0 and *out, or a negative errno. */
-must_check int boxes_claim(struct boxes *boxes, uint32_t row, enum pool_framing framing, struct box *out);
+must_check int boxes_claim(struct boxes *boxes, const struct shm *shm, uint32_t row, enum pool_framing framing, struct box *out);
 /* The other end of it; without a user the box is closed, with all that is in it. */
 void boxes_drop(struct boxes *boxes, struct shm *shm, const struct box *box);
+/* How many places of a limit are those of connections in boxes; arg is the struct boxes. */
+uint32_t boxes_places(const void *arg, uint32_t limit);
 /* In a forked child: close all but those of [n_keep] keep. */
 void boxes_release_in_child(const struct boxes *boxes, const struct box *const *keep, const struct config *config);
 

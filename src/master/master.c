@@ -78,6 +78,7 @@ static void on_tick(struct loop_timer *timer)
 	if (master->orphans && !loop_timer_active(&master->reclaim))
 		master->orphans = segment_clear_gone(&master->shm) > master_own_workers(master);
 	master_reap(master); /* SIGCHLD may stand for several; nothing is lost for longer than this */
+	helper_tick(&master->helper);
 	status_tick(master);
 	loop_timer_start(master->loop, &master->tick, TICK_NS);
 }
@@ -141,6 +142,8 @@ static int open_segment(struct master *master, const struct config *config)
 	if (error)
 		return start_failed("cannot make %s: %s; -r DIR names another directory", master->stats_path, strerror(-error));
 	struct shm_header *header = master->shm.header;
+	master->shm.nobodys = boxes_places;
+	master->shm.nobodys_arg = &master->boxes;
 	atomic_store(&header->master_pid, getpid());
 	atomic_store(&header->started_ns, clock_now_ns());
 	atomic_store(&header->started_unix_s, (uint64_t)time(NULL));
@@ -166,10 +169,14 @@ static int prepare(struct master *master, const struct config *config)
 	status = open_segment(master, config);
 	if (status)
 		return status;
+	int error = bells_open(&master->bells, master->max_workers);
+	if (error)
+		return start_failed("cannot make the bells of the workers (eventfd): %s", strerror(-error));
 	master->signal_fd = signals_open(signals);
 	master->loop = master->signal_fd < 0 ? NULL : loop_new();
 	if (!master->loop)
 		return start_failed("cannot make an event loop: out of descriptors or memory");
+	helper_init(&master->helper, master);
 	loop_timer_init(&master->tick, on_tick);
 	loop_timer_init(&master->watchdog, on_watchdog);
 	loop_timer_init(&master->reclaim, master_on_reclaim);
@@ -198,6 +205,7 @@ static void clean_up(struct master *master)
 	if (master->signal_fd >= 0)
 		close(master->signal_fd);
 	loop_free(master->loop);
+	bells_close(&master->bells);
 	free(master->pid_path);
 	free(master->stats_path);
 }

@@ -8,6 +8,8 @@
 
 #include "config/config.h"
 #include "master/generation.h"
+#include "master/helper.h"
+#include "os/bell.h"
 #include "os/cpu.h"
 #include "os/privileges.h"
 #include "shm/layout.h"
@@ -36,6 +38,8 @@ struct master {
 	struct cpu_set cpus;
 	uint64_t descriptors;
 	struct boxes boxes;
+	struct helper helper;
+	struct bells bells;          /* of workers, one for each slot */
 	struct listener **listeners; /* all sockets, of whatever generation */
 	size_t n_listeners;
 	uint32_t last_generation;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "master/in_place.h"
 #include "master/status.h"
 #include "master/transition.h"
 #include "os/notify.h"
@@ -35,7 +36,9 @@ static enum instance_state resting_state(const struct master *master)
 static void reload_ended(struct master *master, bool ok, const char *note)
 {
 	note_reload(master, ok, note);
-	if (ok)
+	if (ok && *note)
+		log_info("reloaded: %s; generation %u goes on", note, master->running->number);
+	else if (ok)
 		log_info("reloaded: generation %u runs", master->running->number);
 	else
 		log_error("reload refused, nothing changed: %s", note);
@@ -48,6 +51,7 @@ void order_reload(struct master *master)
 {
 	struct config *config;
 	struct config_errors errors = { 0 };
+	char note[SHM_NOTE_SIZE];
 	if (master->stopping)
 		return;
 	if (master->transition) {
@@ -59,12 +63,15 @@ void order_reload(struct master *master)
 	log_info("reloading %s", master->source.file ? master->source.file : "the settings");
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_now_ns() / NS_PER_US));
 	if (config_load(&master->source, &config, &errors)) {
-		char first[SHM_NOTE_SIZE];
-		(void)text_copy(first, sizeof first, errors.lines ? errors.lines : "");
-		first[strcspn(first, "\n")] = '\0';
+		(void)text_copy(note, sizeof note, errors.lines ? errors.lines : "");
+		note[strcspn(note, "\n")] = '\0';
 		master_log_errors(&errors);
 		config_errors_clear(&errors);
-		reload_ended(master, false, first);
+		reload_ended(master, false, note);
+		return;
+	}
+	if (in_place_apply(master, config, note, sizeof note)) {
+		reload_ended(master, true, note);
 		return;
 	}
 	master_set_state(master, INSTANCE_RELOADING);
@@ -131,6 +138,7 @@ static void drain_running(struct master *master)
 		listener_hide(master->listeners[i]);
 	generation_drain(generation, true, config->drain.pace, config->drain.timeout_ns);
 	master->running = NULL;
+	helper_stop(&master->helper); /* nothing is dialled any more but what clients that are there still wait for */
 	generation->next = master->draining;
 	master->draining = generation;
 }
@@ -184,6 +192,7 @@ void order_reopen_log(struct master *master)
 		return;
 	if (master->running)
 		generation_send_log(master->running, fd);
+	helper_send_log(&master->helper, fd);
 	for (struct generation *generation = master->draining; generation; generation = generation->next)
 		generation_send_log(generation, fd);
 	log_info("log file opened again");

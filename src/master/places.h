@@ -11,6 +11,7 @@
 struct places {
 	uint32_t *listeners;
 	uint32_t **servers;
+	uint32_t *upstreams;
 	struct box **boxes; /* [upstream]: NULL, or [server], of those that share */
 	size_t *n_servers;  /* [upstream] */
 	size_t n_upstreams;
@@ -24,5 +25,7 @@ void places_free(struct places *places, struct shm *shm, struct boxes *boxes);
 /* The settings take effect: write names, addresses and limits into the rows; what is no longer in the settings is retired.
  * listeners are the sockets, [config->n_listeners]. */
 void places_publish(const struct places *places, struct shm *shm, const struct config *config, struct listener *const *listeners);
+/* The same listeners and servers with other values: nobody sees them retired, not for a moment. */
+void places_publish_again(const struct places *places, struct shm *shm, const struct config *config, struct listener *const *listeners);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "control/first_answer.h"
 #include "net/dial.h"
 #include "os/signals.h"
 #include "os/title.h"
@@ -71,7 +72,7 @@ static void take_addresses(struct answer *answer, const struct addrinfo *list)
 	}
 }
 
-static void resolve_all(struct lookup *lookups, size_t count)
+static void resolve_by_system(struct lookup *lookups, size_t count)
 {
 	struct gaicb **requests = calloc(count ? count : 1, sizeof(struct gaicb *));
 	int n = 0;
@@ -97,6 +98,24 @@ static void resolve_all(struct lookup *lookups, size_t count)
 			take_addresses(&lookups[i].answer, lookups[i].request.ar_result);
 		}
 	free(requests);
+}
+
+/* The name servers of the settings are asked as the control process asks them from then on. */
+static void resolve_by_settings(const struct config *config, struct lookup *lookups, size_t count)
+{
+	struct first_answer *answers = calloc(count ? count : 1, sizeof *answers);
+	for (size_t i = 0; answers && i < count; i++)
+		answers[i].endpoint = &lookups[i].server->endpoint;
+	if (answers)
+		first_answers(config, answers, count);
+	for (size_t i = 0; i < count; i++) {
+		struct answer *answer = &lookups[i].answer;
+		answer->resolve_error = answers ? answers[i].error : EAI_MEMORY;
+		answer->n_addrs = answers ? (uint32_t)answers[i].n_addrs : 0;
+		if (answers)
+			memcpy(answer->addrs, answers[i].addrs, sizeof answer->addrs);
+	}
+	free(answers);
 }
 
 /* Can one of the addresses be connected to? 0 or the errno of the last one. */
@@ -135,6 +154,7 @@ static void child_main(const struct config *config, const struct identity *ident
 {
 	size_t count = count_servers(config), n = 0;
 	signals_for_child();
+	log_set_process("preflight");
 	title_set("aegis: preflight (resolving names, testing servers)");
 	if (privileges_drop(identity))
 		_exit(EXIT_FAILURE);
@@ -147,7 +167,10 @@ static void child_main(const struct config *config, const struct identity *ident
 			lookups[n].answer.upstream = (uint32_t)i;
 			lookups[n++].answer.server = (uint32_t)j;
 		}
-	resolve_all(lookups, count);
+	if (config->resolver.n_servers)
+		resolve_by_settings(config, lookups, count);
+	else
+		resolve_by_system(lookups, count);
 	for (size_t i = 0; i < count; i++) {
 		struct answer *answer = &lookups[i].answer;
 		const struct upstream_config *upstream = &config->upstreams[answer->upstream];

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/random.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "os/process.h"
 #include "os/region.h"
+#include "shm/line.h"
 #include "shm/sums.h"
 
 static bool seat_taken(const struct shm_seat *seat)
@@ -24,6 +27,16 @@ static bool process_lives(const struct shm_seat *seat)
 	return ticks == 0 || then == 0 || ticks == then;
 }
 
+/* Its times and pids mean nothing after the machine was started anew. */
+static bool outlived_its_boot(const struct shm *shm, const char *path)
+{
+	char boot_id[SHM_BOOT_ID_SIZE];
+	if (shm_is_of_this_boot(shm->header, process_boot_id(boot_id, sizeof boot_id), clock_now_ns()))
+		return false;
+	log_info("%s is from before the machine was started: all counters begin at zero", path);
+	return true;
+}
+
 static int take_over(struct shm *shm, const char *path, const struct shm_dims *dims)
 {
 	void *base;
@@ -33,6 +46,8 @@ static int take_over(struct shm *shm, const char *path, const struct shm_dims *d
 	if (error)
 		return error;
 	error = shm_attach(shm, base, size, why, sizeof why);
+	if (!error && outlived_its_boot(shm, path))
+		error = -ESTALE;
 	if (!error && process_is_aegis(atomic_load(&shm->header->master_pid)))
 		error = -EBUSY;
 	const struct shm_dims *have = error ? NULL : &shm->dims;
@@ -64,6 +79,7 @@ static int make(struct shm *shm, const char *path, const struct shm_dims *dims, 
 		return error;
 	}
 	shm_init(shm, base, dims);
+	(void)process_boot_id(shm->header->boot_id, sizeof shm->header->boot_id);
 	error = region_populate(shm->seats, dims->seats * sizeof(struct shm_seat));
 	if (error) {
 		*shm = (struct shm){ 0 };
@@ -93,8 +109,9 @@ static uint32_t at_most(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t servers)
+int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t servers, uint32_t upstreams)
 {
+	uint32_t n_upstreams = at_most(sums_n_upstreams(shm) + upstreams, SHM_UPSTREAMS);
 	uint32_t n_listeners = at_most(sums_n_listeners(shm) + listeners, shm->dims.listeners);
 	uint32_t n_servers = at_most(sums_n_servers(shm) + servers, shm->dims.servers);
 	int error = region_populate(shm->limits, (1 + n_listeners) * sizeof(struct limit));
@@ -108,17 +125,50 @@ int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t server
 		error = region_populate(shm->listener_index, shm_index_length(shm->dims.listeners) * sizeof(uint32_t));
 	if (!error)
 		error = region_populate(shm->server_index, shm_index_length(shm->dims.servers) * sizeof(uint32_t));
+	if (!error)
+		error = region_populate(shm->upstream_index, shm_index_length(SHM_UPSTREAMS) * sizeof(uint32_t));
+	if (!error)
+		error = region_populate(shm->upstreams, n_upstreams * sizeof(struct shm_upstream));
+	if (!error)
+		error = region_populate(shm_limit(shm, limit_upstream(shm, 0)), n_upstreams * sizeof(struct limit));
+	if (!error)
+		error = region_populate(shm->line_heads, (uint64_t)n_upstreams * shm->dims.seats * sizeof(struct line_head));
 	return error;
+}
+
+static void make_seed(uint64_t seed[2])
+{
+	if (getrandom(seed, 2 * sizeof *seed, GRND_NONBLOCK) != 2 * sizeof *seed)
+		seed[0] = clock_now_ns(), seed[1] = (uint64_t)getpid();
+	seed[0] |= 1; /* never zero, which is a table that was not made */
+}
+
+int segment_make_room_for_tables(struct shm *shm, bool rates, bool affinities)
+{
+	uint64_t seed[2];
+	int error = rates ? region_populate(shm->rates.shared, rate_table_bytes(SHM_RATE_CELLS)) : 0;
+	if (!error && affinities)
+		error = region_populate(shm->affinities.shared, affinity_bytes(SHM_AFFINITY_ENTRIES));
+	if (error)
+		return error;
+	make_seed(seed);
+	if (rates && !shm->rates.shared->seed[0])
+		rate_table_init(shm->rates.shared, seed);
+	if (affinities && !shm->affinities.shared->seed[0])
+		affinity_init(shm->affinities.shared, seed);
+	return 0;
 }
 
 int segment_make_room_for_seat(const struct shm *shm, uint32_t seat)
 {
-	uint32_t n_listeners = sums_n_listeners(shm), n_servers = sums_n_servers(shm);
+	uint32_t n_listeners = sums_n_listeners(shm), n_servers = sums_n_servers(shm), n_upstreams = sums_n_upstreams(shm);
 	int error = region_populate(&shm->seats[seat], sizeof(struct shm_seat));
 	if (!error)
 		error = region_populate(shm_ledger(shm, seat, 0), (1 + n_listeners) * sizeof(uint32_t));
 	if (!error)
 		error = region_populate(shm_ledger(shm, seat, limit_server(shm, 0)), n_servers * sizeof(uint32_t));
+	if (!error)
+		error = region_populate(shm_ledger(shm, seat, limit_upstream(shm, 0)), n_upstreams * sizeof(uint32_t));
 	if (!error)
 		error = region_populate(shm_listener_row(shm, seat, 0), n_listeners * sizeof(struct listener_row));
 	if (!error)
@@ -153,6 +203,7 @@ int segment_clear_seat(struct shm *shm, uint32_t seat)
 		if (broken)
 			counter_add(&shm_listener_row(shm, seat, i)->closes[REASON_WORKER_DIED], broken);
 	}
+	line_clear(shm, seat);
 	int error = limit_reclaim(shm, seat);
 	if (error)
 		return error;
@@ -161,6 +212,9 @@ int segment_clear_seat(struct shm *shm, uint32_t seat)
 		SERVER_GAUGES(X)
 #undef X
 	}
+	/* It may have changed the condition of a server and not have told. */
+	for (uint32_t i = 0; i < sums_n_upstreams(shm); i++)
+		atomic_fetch_add_explicit(&shm->upstreams[i].epoch, 1, memory_order_release);
 	atomic_store(&shm->seats[seat].sessions, 0);
 	atomic_store(&shm->seats[seat].pid, 0);
 	atomic_store(&shm->seats[seat].state, SEAT_FREE);

@@ -11,8 +11,10 @@
  * removed the pid file), -ENOSPC when the file system is full, or another negative errno. */
 must_check int segment_open(struct shm *shm, const char *path, const struct shm_dims *dims, gid_t gid);
 
-/* Room on the file system for the rows of so many more listeners and servers, and for those of a seat. 0, or -ENOSPC. */
-must_check int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t servers);
+/* Room on the file system for the rows of so many more listeners, servers and upstreams, for the tables that are needed, and for the rows
+ * of a seat. 0, or -ENOSPC. */
+must_check int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t servers, uint32_t upstreams);
+must_check int segment_make_room_for_tables(struct shm *shm, bool rates, bool affinities);
 must_check int segment_make_room_for_seat(const struct shm *shm, uint32_t seat);
 
 /* A free seat for a new worker of a slot, or -ENOSPC. A slot gets a seat that it had before, so that its own counters go on. */

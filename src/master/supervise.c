@@ -30,10 +30,11 @@ void master_release_in_child(struct master *master, const struct generation *gen
 				close(master->listeners[i]->fds[j]);
 	boxes_release_in_child(&master->boxes, generation ? (const struct box *const *)generation->places.boxes : NULL,
 	        generation ? generation->config : NULL);
-	notify_close_sockets();
+	notify_release_in_child();
 	generation_release_in_child(master->running);
 	for (const struct generation *old = master->draining; old; old = old->next)
 		generation_release_in_child(old);
+	helper_release_in_child(&master->helper);
 	transition_release_in_child(master->transition);
 	close(master->signal_fd);
 	close(master->pid_fd);
@@ -46,6 +47,7 @@ void master_clear_seat(struct master *master, uint32_t seat)
 {
 	if (segment_clear_seat(&master->shm, seat) && !loop_timer_active(&master->reclaim))
 		loop_timer_start(master->loop, &master->reclaim, RECLAIM_NS);
+	bells_ring_all(&master->bells); /* who waits may have what it held */
 }
 
 uint32_t master_own_workers(const struct master *master)
@@ -61,6 +63,7 @@ void master_on_reclaim(struct loop_timer *timer)
 	struct master *master = container_of(timer, struct master, reclaim);
 	if (segment_clear_gone(&master->shm) > master_own_workers(master))
 		loop_timer_start(master->loop, &master->reclaim, RECLAIM_NS);
+	bells_ring_all(&master->bells);
 }
 
 static bool listener_needed(const struct master *master, const struct listener *listener)
@@ -130,6 +133,8 @@ void master_generation_changed(struct master *master)
 
 static bool reap_one(struct master *master)
 {
+	if (helper_reap_one(&master->helper))
+		return true;
 	if (master->running && generation_reap_one(master->running))
 		return true;
 	for (struct generation *generation = master->draining; generation; generation = generation->next)

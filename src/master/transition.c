@@ -95,6 +95,7 @@ static void publish(struct master *master, const struct generation *generation)
 {
 	struct shm_header *header = master->shm.header;
 	places_publish(&generation->places, &master->shm, generation->config, generation->listeners);
+	bells_ring_all(&master->bells); /* there may be more places now */
 	atomic_store(&header->generation, generation->number);
 	atomic_store(&header->workers, generation->n_workers);
 	(void)text_copy(header->engine, sizeof header->engine, generation_engine(generation));
@@ -109,6 +110,7 @@ static void fail(struct transition *transition, int status, const char *format, 
 	va_end(args);
 	take_back(transition);
 	abandon_generation(transition);
+	helper_abandon(&transition->master->helper);
 	if (transition->master->running) /* rows that were claimed for the settings that failed are nobody's again */
 		publish(transition->master, transition->master->running);
 	master_transition_done(transition->master, transition, status);
@@ -239,10 +241,12 @@ static void switch_over(struct transition *transition)
 	loop_timer_stop(master->loop, &transition->deadline);
 	transition->n_changes = 0;
 	transition->generation = NULL;
+	helper_end_running(&master->helper);
 	publish(master, generation);
 	generation_go(generation);
 	retire_running(transition);
 	master->running = generation;
+	helper_go(&master->helper);
 	if (!let_listeners_leave(master)) {
 		hand_over(transition);
 		return;
@@ -273,7 +277,7 @@ void transition_try_switch(struct transition *transition)
 	for (uint32_t i = 0; generation && i < generation->n_workers; i++)
 		if (generation->workers[i].state != WORKER_READY)
 			return;
-	if (generation && !sockets_are_being_refused(transition->master))
+	if (generation && helper_is_prepared(&transition->master->helper) && !sockets_are_being_refused(transition->master))
 		switch_over(transition);
 }
 
@@ -286,6 +290,11 @@ void transition_worker_died(struct transition *transition)
 {
 	log_error("a worker of the new generation died before it was ready: giving the new generation up");
 	fail(transition, EXIT_START, "a worker died before it was ready; see the log");
+}
+
+void transition_control_refused(struct transition *transition)
+{
+	fail(transition, EXIT_SETTINGS, "a health check or the resolver cannot work as set; see the log");
 }
 
 bool transition_reap_one(struct transition *transition)
@@ -335,7 +344,9 @@ static void fork_generation(struct transition *transition)
 	if (error) {
 		log_error("cannot fork the workers: %s", strerror(-error));
 		fail(transition, EXIT_START, "cannot fork: %s", strerror(-error));
+		return;
 	}
+	helper_prepare(&master->helper, transition->generation->config, &transition->generation->places);
 }
 
 /* --- bind what is new ------------------------------------------------------------------------------------------------------ */

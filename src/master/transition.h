@@ -1,6 +1,7 @@
 /* From one generation to the next: start and reload are the same steps.
  *
- *   load -> preflight (names, start tests) -> bind what is new -> fork -> all READY -> switch: listen, publish, go; the old one drains
+ *   load -> preflight (names, start tests) -> bind what is new -> fork -> all READY, new servers checked -> switch: listen, publish, go;
+ * the old one drains
  *
  * Process: the master; at most one is under way. Each step that waits has a deadline. Any failure before the switch takes back all that
  * was done, and the running generation never noticed.
@@ -22,6 +23,8 @@ void transition_worker_ready(struct transition *transition);
 /* Switch over when all is ready, and nobody is left who would shut the sockets down. */
 void transition_try_switch(struct transition *transition);
 void transition_worker_died(struct transition *transition);
+/* From the control process in its trial: a health check of the settings cannot be made here. */
+void transition_control_refused(struct transition *transition);
 
 /* Look for one dead worker of the generation that is starting. True when there was one: the transition is over then. NULL is fine. */
 bool transition_reap_one(struct transition *transition);

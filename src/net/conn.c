@@ -82,6 +82,14 @@ void conn_close(struct conn *conn, bool abort)
 	conn_free(conn);
 }
 
+void conn_close_at_once(struct conn *conn, bool abort)
+{
+	static const struct sockaddr none = { .sa_family = AF_UNSPEC };
+	if (conn->passed || (conn->by_completion && conn_busy(conn))) /* or else closing the descriptor does it */
+		(void)(abort ? connect(conn->fd, &none, sizeof none) : shutdown(conn->fd, SHUT_RDWR));
+	conn_close(conn, abort);
+}
+
 int conn_detach(struct conn *conn)
 {
 	int fd = conn->fd;

@@ -48,6 +48,7 @@ struct conn {
 	bool readable; /* may have something to read: until a read comes up short or empty */
 	bool ended;    /* the end or an error is behind what can be read: read until it shows */
 	bool thorough; /* a short read does not mean that there is no more */
+	bool passed;   /* on by another process, which may have a descriptor of it for a moment yet */
 	/* by completion: what is under way */
 	bool receiving : 1, cancelling : 1, sending : 1, connecting : 1;
 	bool closing : 1;
@@ -112,6 +113,9 @@ static inline void conn_hand_over(struct conn *conn, conn_fn *event, void *owner
 /* Close it. abort: with a RST, which throws away what was not sent. The conn is gone for its owner at once; the descriptor is closed now
  * or, while an operation is under way, as soon as that has been cancelled. */
 void conn_close(struct conn *conn, bool abort);
+/* The same, and the FIN or RST is on its way when this returns, whatever is under way and whoever else has the connection open: who counts
+ * connections may count one less. A system call more where that is so. */
+void conn_close_at_once(struct conn *conn, bool abort);
 
 /* The descriptor becomes the caller's, to be passed to another process; the conn is gone. By completion nothing is under way (not even
  * receiving), and there is no input. */

@@ -338,6 +338,8 @@ void loop_run(struct loop *loop)
 	while (!loop->stopping) {
 		if (loop->before_sleep)
 			loop->before_sleep(loop->arg);
+		if (unlikely(loop->stopping))
+			break;
 		if (loop->timers)
 			set_timer_fd(loop);
 		loop->before_ns = clock_now_ns();

@@ -146,8 +146,11 @@ int notify_socket_count(void)
 	return notify.n_sockets;
 }
 
-void notify_close_sockets(void)
+void notify_release_in_child(void)
 {
+	if (notify.length)
+		close(notify.fd);
+	notify.length = 0;
 	for (int i = 0; i < notify.n_sockets; i++)
 		close(FIRST_PASSED_FD + i);
 	notify.n_sockets = 0;

@@ -23,7 +23,7 @@ must_check int notify_socket(const char *name, int n);
 /* How many were passed. */
 int notify_socket_count(void);
 
-/* Close them all, in a child that is not to keep them. */
-void notify_close_sockets(void);
+/* Close them all, and say no more: in a child. */
+void notify_release_in_child(void);
 
 #endif

@@ -28,6 +28,19 @@ uint64_t process_start_ticks(pid_t pid)
 	return at ? strtoull(at + 1, NULL, 10) : 0;
 }
 
+char *process_boot_id(char *out, size_t size)
+{
+	ssize_t length = -1;
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		length = read(fd, out, size - 1);
+		close(fd);
+	}
+	out[length > 0 ? length : 0] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	return out;
+}
+
 /* The pid in a pid file, or 0. */
 static pid_t read_pid(int fd)
 {

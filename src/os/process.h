@@ -12,6 +12,9 @@
  * good. 0 when there is no such process. */
 uint64_t process_start_ticks(pid_t pid);
 
+/* What the kernel calls this boot of the machine (a UUID of 36 letters); "" where it does not say. Returns out. */
+char *process_boot_id(char *out, size_t size);
+
 /* Is there a process of that number, not our own, that calls itself aegis? */
 bool process_is_aegis(pid_t pid);
 

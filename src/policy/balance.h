@@ -15,6 +15,17 @@
  *   - what is chosen has the connections that it was chosen for, unless more than BALANCE_LOOKS in a row turned out to have others;
  *   - what this worker takes and gives back counts at once (balance_changed());
  *   - what other workers give back counts after at most n / BALANCE_LOOKS choices: up to BALANCE_LOOKS servers the choice is exact.
+ *
+ * p2c draws two servers by weight and takes the better one by (connections + 1) / weight, of equals the one whose turn is due first: of two
+ * idle ones the heavier, as above. All that it ever looks at are the two, so that many workers that see each other's connections late do
+ * not all run to the same server.
+ *
+ * random draws one by weight.
+ *
+ * consistent_hash has a table (maglev.h) that depends on the servers' names and weights only: not on their order, not on who is disabled,
+ * not on the worker or the generation, so that all of them send the same key to the same server. Whose server cannot be used has a second
+ * one, and a third one, by its key, and comes back as soon as the first can be used again. A change of names or weights moves hardly any
+ * key but those that it has to. A new table is made in pieces (balance_work()); until it is complete the old one counts.
  */
 #ifndef AEGIS_POLICY_BALANCE_H
 #define AEGIS_POLICY_BALANCE_H
@@ -24,15 +35,27 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "policy/draw.h"
+#include "policy/maglev.h"
 #include "policy/ranking.h"
 #include "policy/turns.h"
 
-enum balance_algorithm { BALANCE_BY_ROUND_ROBIN, BALANCE_BY_LEAST_CONNECTIONS };
+enum balance_algorithm {
+	BALANCE_BY_ROUND_ROBIN,
+	BALANCE_BY_LEAST_CONNECTIONS,
+	BALANCE_BY_P2C,
+	BALANCE_BY_RANDOM,
+	BALANCE_BY_CONSISTENT_HASH,
+	BALANCE_ALGORITHMS
+};
 
-enum { BALANCE_LOOKS = 8 };
+enum { BALANCE_LOOKS = 8, BALANCE_MAX_TRIED = 16 };
+
+struct balance_rule;
 
 struct balance_entry {
-	uint32_t weight; /* at most 65535 */
+	uint64_t name_hash; /* of the server's name, for consistent_hash: stays the same, and differs from the others' */
+	uint32_t weight;    /* at most 65535 */
 	bool backup;
 	bool disabled;
 };
@@ -45,18 +68,27 @@ struct balance_member {
 	bool backup;
 };
 
+/* An entry, and the hash of its name. */
+struct balance_name {
+	uint64_t hash;
+	uint32_t entry;
+};
+
 /* Connections that a server has now, over all workers. */
 typedef uint32_t balance_load_fn(const void *arg, uint32_t entry);
 
 struct balance {
-	enum balance_algorithm algorithm;
+	const struct balance_rule *rule;
 	uint32_t n;
 	uint32_t last; /* the last one chosen */
-	uint32_t n_members;
+	uint32_t n_members, n_primaries;
 	struct balance_entry *entries;
-	struct balance_member *members; /* the primaries, then the backups, the heaviest first, then by place */
+	struct balance_member *members; /* the primaries, then the backups */
+	uint32_t *member_of;            /* [entry], or NOT_USABLE; not with round_robin */
+	balance_load_fn *load;
+	const void *load_arg;
 
-	/* round_robin: members of equal weight are one taker */
+	/* round_robin: the heaviest members first, then by place; those of equal weight are one taker */
 	struct turns first[2]; /* first attempts, of primaries and of backups */
 	struct turns again[2]; /* further ones */
 	struct taker *takers;
@@ -64,25 +96,38 @@ struct balance {
 
 	/* least_connections */
 	struct ranking ranking; /* of members */
-	uint32_t *member_of;    /* [entry], and NOT_USABLE */
 	uint32_t look;          /* the member to look at next */
-	uint64_t choices;
-	balance_load_fn *load;
-	const void *load_arg;
+	uint64_t choices;       /* p2c too */
+
+	/* p2c, random; consistent_hash as its last resort */
+	struct draw draws[2]; /* of primaries and of backups */
+	uint64_t random;      /* state of the generator */
+	uint64_t *due;        /* p2c: [entry], the number of the choice at which it would be its turn again */
+
+	/* consistent_hash */
+	struct balance_name *by_name; /* the entries in the order in which tables are made */
+	struct maglev tables[2];      /* of primaries and of backups */
+	bool stale;                   /* the tables are to be compared with the entries */
 };
 
-/* n entries, at most 65536, weight, backup and disabled filled in. start turns the rotation, so that workers do not all begin with the
- * first server. load is for least_connections, and asked at once. 0 or -ENOMEM. */
+/* n entries, at most 65536, all filled in. start turns the rotation, so that workers do not all begin with the first server; seed is for
+ * p2c and random, for the same reason. load is for least_connections and p2c, and may be asked at once. Tables are complete. All memory is
+ * taken here. 0 or -ENOMEM. */
 must_check int balance_init(struct balance *balance, enum balance_algorithm algorithm, struct balance_entry *entries, uint32_t n,
-        uint32_t start, balance_load_fn *load, const void *load_arg);
+        uint32_t start, uint64_t seed, balance_load_fn *load, const void *load_arg);
 void balance_fini(struct balance *balance);
 
-/* The caller changed entries: only this makes it count. Looks at all of them; turns begin anew after the last server that was chosen. */
+/* The caller changed weight, backup or disabled of entries: only this makes it count. Looks at all of them; turns begin anew after the last
+ * server that was chosen. With consistent_hash nothing is sent to who is disabled or of weight 0 from now on, and there is work. */
 void balance_update(struct balance *balance);
 
-/* Choose. tried are the n_tried entries that were already tried for this connection. Returns the entry, or -1 when no server
- * can be used. */
-must_check int balance_choose(struct balance *balance, const uint16_t *tried, uint32_t n_tried);
+/* Do a piece of the work that balance_update() left: looks at about budget slots of a table, which takes a few nanoseconds each, and makes
+ * a table with some 800000. Call it between other things until it returns false: nothing is left. */
+must_check bool balance_work(struct balance *balance, uint32_t budget);
+
+/* Choose. key is a hash of what consistent_hash goes by, with all 64 bits of use. tried are the n_tried entries, at most BALANCE_MAX_TRIED,
+ * that were already tried for this connection. Returns the entry, or -1 when no server can be used. */
+must_check int balance_choose(struct balance *balance, uint64_t key, const uint16_t *tried, uint32_t n_tried);
 
 /* The load of an entry changed: the caller took a connection of it, or gave one back. */
 void balance_changed(struct balance *balance, uint32_t entry);

@@ -114,14 +114,15 @@ static bool can_pump(const struct relay *relay, enum side from)
 	return relay->side[from].conn->readable && !relay->side[from].dry && !relay->side[other_side(from)].blocked;
 }
 
-static void note_read(struct relay *relay, enum side to, size_t count)
+/* most is what was asked for: less than a buffer only where the session does not allow more. */
+static void note_read(struct relay *relay, enum side to, size_t count, size_t most)
 {
 	struct relay_side *target = &relay->side[to];
 	if (count > CALM_BYTES)
 		relay->calm = 0;
 	else if (relay->calm < CALM_MESSAGES)
 		relay->calm++;
-	if (likely(count < RELAY_BUFFER_BYTES) || relay->framed)
+	if (likely(count < most) || most < BULK_PIECE || relay->framed)
 		target->bulk = 0;
 	else if (target->bulk < BULK_READS)
 		target->bulk++;
@@ -133,15 +134,14 @@ static void quick_ack(const struct relay_side *source)
 		(void)setsockopt(source->conn->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 1 }, sizeof(int));
 }
 
-/* One read, and what follows from it. */
-static enum moved pump_once(struct relay *relay, enum side from)
+/* One read of at most so much, and what follows from it. */
+static enum moved pump_once(struct relay *relay, enum side from, size_t most)
 {
 	struct relay_side *source = &relay->side[from];
 	struct conn *conn = source->conn;
 	struct buffers *buffers = &relay->engine->buffers;
 	bool peeking = unlikely(!buffers->scratch);
-	ssize_t count =
-	        recv(conn->fd, peeking ? buffers->peek : buffers->scratch, RELAY_BUFFER_BYTES, MSG_DONTWAIT | (peeking ? MSG_PEEK : 0));
+	ssize_t count = recv(conn->fd, peeking ? buffers->peek : buffers->scratch, most, MSG_DONTWAIT | (peeking ? MSG_PEEK : 0));
 	if (unlikely(count <= 0)) {
 		int error = count < 0 ? errno : 0;
 		if (error == EINTR)
@@ -152,10 +152,10 @@ static enum moved pump_once(struct relay *relay, enum side from)
 		return relay_input_ended(relay, from, error) ? MOVED : OVER;
 	}
 	quick_ack(source);
-	note_read(relay, other_side(from), (size_t)count);
+	note_read(relay, other_side(from), (size_t)count, most);
 	if (peeking)
 		return deliver_peeked(relay, from, (size_t)count);
-	if (count < RELAY_BUFFER_BYTES && !conn->ended && !conn->thorough)
+	if ((size_t)count < most && !conn->ended && !conn->thorough)
 		conn->readable = false; /* it is empty, and what comes next makes a new edge */
 	return deliver(relay, from, (size_t)count);
 }
@@ -224,11 +224,11 @@ static void note_spliced(struct relay_side *target, size_t count)
 		target->bulk = 0;
 }
 
-static enum moved splice_once(struct relay *relay, enum side from, struct pipe *pipe)
+static enum moved splice_once(struct relay *relay, enum side from, struct pipe *pipe, size_t most)
 {
 	struct relay_engine *engine = relay->engine;
 	struct relay_side *source = &relay->side[from], *target = &relay->side[other_side(from)];
-	ssize_t count = splice(source->conn->fd, NULL, pipe->in, NULL, pipe->bytes, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+	ssize_t count = splice(source->conn->fd, NULL, pipe->in, NULL, most, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 	if (unlikely(count <= 0)) {
 		int error = count < 0 ? errno : 0;
 		pipes_give_back(engine->pipes, pipe, true);
@@ -246,15 +246,24 @@ static enum moved splice_once(struct relay *relay, enum side from, struct pipe *
 
 /* --- turns ------------------------------------------------------------------------------------------------------------------- */
 
-/* Move what there is, within the budget of a turn. True when the relay goes on. */
+static size_t at_most(size_t bytes, size_t allowed)
+{
+	return bytes < allowed ? bytes : allowed;
+}
+
+/* Move what there is, within the budget of a turn and what the session allows. True when the relay goes on. */
 static bool pump(struct relay *relay, enum side from)
 {
 	for (int budget = RELAY_TURN_BYTES; budget > 0;) {
 		if (!can_pump(relay, from))
 			return true;
+		size_t allowed = unlikely(relay->shaped) ? relay->engine->session->allow(relay, from) : SIZE_MAX;
+		if (unlikely(allowed == 0))
+			return true; /* it stays readable: relay_resume() goes on */
 		struct pipe *pipe = pipe_for(relay, from);
-		budget -= pipe ? (int)pipe->bytes : RELAY_BUFFER_BYTES;
-		enum moved moved = pipe ? splice_once(relay, from, pipe) : pump_once(relay, from);
+		size_t most = at_most(pipe ? pipe->bytes : RELAY_BUFFER_BYTES, allowed);
+		budget -= (int)most;
+		enum moved moved = pipe ? splice_once(relay, from, pipe, most) : pump_once(relay, from, most);
 		if (moved == OVER)
 			return false;
 		if (relay_end_waits(relay, other_side(from)) && !relay_settle(relay))
@@ -312,7 +321,7 @@ static void go_back(struct relay *relay)
 	const struct relay_side *client = &relay->side[SIDE_CLIENT], *server = &relay->side[SIDE_SERVER];
 	bool ending = client->dry || server->dry || client->reset || server->reset;
 	relay->calm = 0;
-	if (!relay_engine_ring_is_open(relay->engine) || ending || client->blocked || server->blocked)
+	if (!relay_engine_ring_is_open(relay->engine) || relay->shaped || ending || client->blocked || server->blocked)
 		return;
 	relay->mover = &uring_mover;
 	if (relay->mover->start(relay))
@@ -333,6 +342,13 @@ static void on_event(struct conn *conn, unsigned events)
 		go_back(relay);
 }
 
+static void resume(struct relay *relay)
+{
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
+		if (can_pump(relay, which) && !pump(relay, which))
+			return;
+}
+
 /* What was owed before the start goes first; then what came meanwhile. */
 static int start(struct relay *relay)
 {
@@ -348,9 +364,7 @@ static int start(struct relay *relay)
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
 		if (relay->side[which].blocked && !flush(relay, which))
 			return 0;
-	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
-		if (can_pump(relay, which) && !pump(relay, which))
-			return 0;
+	resume(relay);
 	return 0;
 }
 
@@ -365,4 +379,4 @@ static void quiet(struct relay *relay)
 	(void)relay; /* edges that are not wanted any more are few */
 }
 
-const struct relay_mover epoll_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet };
+const struct relay_mover epoll_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet, .resume = resume };

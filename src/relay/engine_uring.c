@@ -214,6 +214,8 @@ static int start(struct relay *relay)
 			conn_use_completion(conn);
 		conn_hand_over(conn, on_event, relay);
 	}
+	if (unlikely(relay->shaped))
+		leave(relay);
 	if (!send_held(relay, SIDE_CLIENT) || !send_held(relay, SIDE_SERVER))
 		return 0;
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
@@ -236,4 +238,10 @@ static void quiet(struct relay *relay)
 		conn_receive_stop(relay->side[which].conn);
 }
 
-const struct relay_mover uring_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet };
+/* A shaped relay leaves, and is asked whether more may be read only when it has left. */
+static void resume(struct relay *relay)
+{
+	(void)relay;
+}
+
+const struct relay_mover uring_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet, .resume = resume };

@@ -13,6 +13,8 @@ struct relay_mover {
 	void (*stop)(struct relay *relay);
 	/* Neither read nor write any more: a RST is going to end it. */
 	void (*quiet)(struct relay *relay);
+	/* Read what could be read before, but might not. It may end the session. */
+	void (*resume)(struct relay *relay);
 };
 
 extern const struct relay_mover epoll_mover;

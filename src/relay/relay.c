@@ -72,6 +72,12 @@ void relay_tick(struct relay *relay, uint64_t now_ns)
 	relay->engine->session->tick_at(relay, now_ns + relay->abort_look_ns);
 }
 
+void relay_resume(struct relay *relay)
+{
+	if (!relay->aborting)
+		relay->mover->resume(relay);
+}
+
 /* --- the ends ---------------------------------------------------------------------------------------------------------------- */
 
 /* Everything that came from both sides is with the other one. */

@@ -14,6 +14,9 @@
  *          direction carries bulk); engine_uring.c has the kernel receive and send. Where there is a ring, relays begin with it; those that
  *          carry bulk or have a reader that does not keep up go over to epoll, and come back when they are calm again.
  *
+ * Shaped: a relay whose session says how much may be read. It is with the engine on epoll from the start; a side of which nothing may be
+ * read is not read until relay_resume(), and the kernel's window holds it back.
+ *
  * A slow reader: what its socket does not take is held, bounded for each direction; then the sender is not read until it is gone, so that
  * the kernel's window holds the sender back. Fairness: a relay moves at most RELAY_TURN_BYTES in a direction before the others have their
  * turn.
@@ -52,7 +55,7 @@ enum relay_ending {
 struct relay;
 
 /* What the session does about it. done, ending and look may end the session, or begin anew with another connection: the relay touches
- * nothing of itself after them; bytes and tick_at may not. done may also do nothing: relay_tick() brings it again. */
+ * nothing of itself after them; bytes, allow and tick_at may not. done may also do nothing: relay_tick() brings it again. */
 struct relay_session_ops {
 	void (*bytes)(struct relay *relay, enum side from, size_t count);
 	/* The bytes themselves, before they are sent on; only of relays with `framed`. Without buffers they are told when they were sent,
@@ -60,6 +63,9 @@ struct relay_session_ops {
 	bool (*look)(struct relay *relay, enum side from, const char *bytes, size_t count);
 	/* The end of what `from` sends, all of which is delivered; only of relays with `framed`. */
 	enum relay_ending (*ending)(struct relay *relay, enum side from);
+	/* How many bytes may be read from a side now, of which some will be there; only of relays with `shaped`. 0 = none: the session
+	 * calls relay_resume() when there are. */
+	size_t (*allow)(struct relay *relay, enum side from);
 	/* The second write to the server, or a long first one: its socket wants its options now (conn_set_options()). */
 	void (*options_due)(struct relay *relay);
 	void (*done)(struct relay *relay, enum relay_end end, enum side by);
@@ -117,6 +123,7 @@ struct relay {
 	struct relay_side side[2];
 	/* Set by the session before the start. */
 	bool framed; /* the session looks at the bytes and decides about ends of input */
+	bool shaped; /* the session says how much may be read */
 	/* While a RST waits for what is owed to the other side. */
 	bool aborting;
 	/* Between the engines. */
@@ -127,8 +134,8 @@ struct relay {
 	uint64_t abort_stalled_ns;
 };
 
-/* Begin with two connected connections. framed and side[].quickack are set by the session before. 0, or a negative errno when the kernel
- * has no room for a watch. The session may be over before this returns 0. */
+/* Begin with two connected connections. framed, shaped and side[].quickack are set by the session before. 0, or a negative errno when the
+ * kernel has no room for a watch. The session may be over before this returns 0. */
 must_check int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *client, struct conn *server);
 /* Let go of the connections and give back what is held; the session closes them next, or hands them over. A relay that never started may be
  * stopped when its memory was zeroed. */
@@ -138,6 +145,8 @@ void relay_stop(struct relay *relay);
 must_check int relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, const char *bytes, size_t count);
 /* The time asked for by tick_at has come: the session is asked anew about an end that it let wait. */
 void relay_tick(struct relay *relay, uint64_t now_ns);
+/* What might not be read from a side may be now: read it. The session may be over when this returns. */
+void relay_resume(struct relay *relay);
 /* Is a side still due bytes that the other one sent, or the RST that is to follow them? */
 bool relay_owes(const struct relay *relay, enum side to);
 /* Is anything read and not yet delivered? */

@@ -23,11 +23,12 @@
 	X(log_drops, "log_dropped_total", "Log lines dropped because the target did not take them")
 
 /* per listener and worker; the reasons of reasons.h are counted beside them */
-#define LISTENER_COUNTERS(X)                                                     \
-	X(connections, "connections_total", "Connections accepted")              \
-	X(received_bytes, "bytes_received_total", "Bytes received from clients") \
-	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")               \
-	X(retries, "connect_retries_total", "Further connect attempts after a failed one")
+#define LISTENER_COUNTERS(X)                                                               \
+	X(connections, "connections_total", "Connections accepted")                        \
+	X(received_bytes, "bytes_received_total", "Bytes received from clients")           \
+	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")                         \
+	X(retries, "connect_retries_total", "Further connect attempts after a failed one") \
+	X(queued, "queue_waits_total", "Clients that had to wait in line for a place at a server")
 
 /* per server and worker */
 #define SERVER_COUNTERS(X)                                                                                            \
@@ -57,7 +58,8 @@
 #define MASTER_COUNTERS(X)                                                                                              \
 	X(reloads_ok, "reloads_total{result=\"ok\"}", "Reloads that took effect")                                       \
 	X(reloads_failed, "reloads_total{result=\"failed\"}", "Reloads that were refused; the running settings stayed") \
-	X(worker_restarts, "worker_restarts_total", "Workers replaced after they died")
+	X(worker_restarts, "worker_restarts_total", "Workers replaced after they died")                                 \
+	X(control_restarts, "control_restarts_total", "Control processes replaced after they died")
 
 typedef _Atomic uint64_t counter_t;
 

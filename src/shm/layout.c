@@ -17,7 +17,7 @@ static_assert(offsetof(struct shm_seat, base_accepts) < CACHE_LINE_BYTES &&
                       offsetof(struct shm_seat, sessions) > CACHE_LINE_BYTES && offsetof(struct shm_seat, accepts) > CACHE_LINE_BYTES,
         "nor does what a worker writes for each connection with what the master writes");
 static_assert(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0 && sizeof(struct shm_listener) % CACHE_LINE_BYTES == 0 &&
-                      sizeof(struct shm_server) % CACHE_LINE_BYTES == 0,
+                      sizeof(struct shm_server) % CACHE_LINE_BYTES == 0 && sizeof(struct shm_upstream) % CACHE_LINE_BYTES == 0,
         "nor does what the master writes with what stands behind it");
 static_assert(offsetof(struct shm_header, layout_hash) == 8 && offsetof(struct shm_header, size_bytes) == 16 &&
                       offsetof(struct shm_header, dims) == 24 && offsetof(struct shm_header, version) == 36,
@@ -71,6 +71,12 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_header, server_rows_offset)
 	FIELD(shm_header, listener_index_offset)
 	FIELD(shm_header, server_index_offset)
+	FIELD(shm_header, upstreams_offset)
+	FIELD(shm_header, upstream_index_offset)
+	FIELD(shm_header, rates_offset)
+	FIELD(shm_header, affinities_offset)
+	FIELD(shm_header, boot_id)
+	FIELD(shm_header, line_heads_offset)
 	FIELD(shm_header, state)
 	FIELD(shm_header, master_pid)
 	FIELD(shm_header, started_ns)
@@ -79,6 +85,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_header, workers)
 	FIELD(shm_header, n_listeners)
 	FIELD(shm_header, n_servers)
+	FIELD(shm_header, n_upstreams)
 	FIELD(shm_header, last_reload_unix_s)
 	FIELD(shm_header, last_reload_ok)
 	FIELD(shm_header, reloads_begun)
@@ -96,6 +103,36 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_listener, address)
 	FIELD(shm_listener, upstream)
 	FIELD(shm_listener, in_use)
+	FIELD(shm_listener, rate)
+	FIELD(shm_listener, up)
+	FIELD(shm_listener, down)
+
+	STRUCT(shm_upstream)
+	FIELD(shm_upstream, name)
+	FIELD(shm_upstream, in_use)
+	FIELD(shm_upstream, is_checked)
+	FIELD(shm_upstream, breaker_threshold)
+	FIELD(shm_upstream, breaker_probes)
+	FIELD(shm_upstream, outlier_failures)
+	FIELD(shm_upstream, breaker_timeout_ns)
+	FIELD(shm_upstream, slow_start_ns)
+	FIELD(shm_upstream, epoch)
+	FIELD(shm_upstream, connect_rate)
+	FIELD(shm_upstream, tickets)
+	FIELD(shm_upstream, line_seats)
+	FIELD(shm_upstream, hot_wanted)
+	MARK("upstreams", SHM_UPSTREAMS, 0)
+	MARK("rates", SHM_RATE_CELLS, RATE_TABLE_WAYS)
+	MARK("affinities", SHM_AFFINITY_ENTRIES, AFFINITY_WAYS)
+	STRUCT(line_head)
+	FIELD(line_head, ticket)
+	FIELD(line_head, looked_ns)
+	STRUCT(rate)
+	FIELD(rate, tat)
+	STRUCT(cell)
+	STRUCT(rate_table_shared)
+	STRUCT(affinity_shared)
+	STRUCT(affinity_bucket)
 
 	STRUCT(shm_server)
 	FIELD(shm_server, upstream)
@@ -104,7 +141,32 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_server, in_use)
 	FIELD(shm_server, weight)
 	FIELD(shm_server, flags)
+	FIELD(shm_server, soft_limit)
 	FIELD(shm_server, boxed)
+	FIELD(shm_server, addresses)
+	FIELD(shm_server, condition)
+	STRUCT(addresses)
+	FIELD(addresses, sequence)
+	FIELD(addresses, n)
+	FIELD(addresses, words)
+	STRUCT(condition)
+	FIELD(condition, breaker)
+	FIELD(condition, ejection)
+	FIELD(condition, recovered_ns)
+	FIELD(condition, override)
+	FIELD(condition, health)
+	FIELD(breaker, round)
+	FIELD(breaker, since_ns)
+	FIELD(breaker, trips)
+	FIELD(ejection, word)
+	FIELD(ejection, failures)
+	FIELD(ejection, count)
+	FIELD(health, verdict)
+	FIELD(health, last)
+	FIELD(health, checked_ns)
+	FIELD(health, changed_ns)
+	FIELD(health, passed)
+	FIELD(health, failed)
 	MARK("backup", SHM_SERVER_BACKUP, 0)
 	MARK("disabled", SHM_SERVER_DISABLED, 0)
 
@@ -149,6 +211,18 @@ static const struct hashed hashed_rows[] = {
 #define X(id, name) MARK(name, SEAT_##id, 0)
 	SEAT_STATES(X)
 #undef X
+#define X(id, name) MARK(name, HEALTH_##id, 0)
+	HEALTH_STATES(X)
+#undef X
+#define X(id, effect, text) MARK(text, HEALTH_RESULT_##id, 0)
+	HEALTH_RESULTS(X)
+#undef X
+#define X(id, name) MARK(name, BREAKER_##id, 0)
+	BREAKER_STATES(X)
+#undef X
+#define X(id, name) MARK(name, OVERRIDE_##id, 0)
+	OVERRIDES(X)
+#undef X
 };
 /* clang-format on */
 
@@ -169,6 +243,7 @@ uint64_t shm_layout_hash(void)
 
 struct places {
 	uint64_t limits, listeners, servers, seats, ledgers, listener_rows, server_rows, listener_index, server_index;
+	uint64_t upstreams, upstream_index, rates, affinities, line_heads;
 	uint64_t size;
 };
 
@@ -195,6 +270,11 @@ static bool find_places(const struct shm_dims *dims, struct places *out)
 	          place(&end, listeners, sizeof(struct shm_listener), &out->listeners) &&
 	          place(&end, servers, sizeof(struct shm_server), &out->servers) &&
 	          place(&end, shm_index_length(dims->listeners), sizeof(uint32_t), &out->listener_index) &&
+	          place(&end, SHM_UPSTREAMS, sizeof(struct shm_upstream), &out->upstreams) &&
+	          place(&end, shm_index_length(SHM_UPSTREAMS), sizeof(uint32_t), &out->upstream_index) &&
+	          place(&end, rate_table_bytes(SHM_RATE_CELLS), 1, &out->rates) &&
+	          place(&end, affinity_bytes(SHM_AFFINITY_ENTRIES), 1, &out->affinities) &&
+	          place(&end, SHM_UPSTREAMS * seats, sizeof(struct line_head), &out->line_heads) &&
 	          place(&end, shm_index_length(dims->servers), sizeof(uint32_t), &out->server_index) &&
 	          place(&end, seats, sizeof(struct shm_seat), &out->seats) &&
 	          !__builtin_mul_overflow(seats, (uint64_t)shm_ledger_stride(&shm), &rows) &&
@@ -226,7 +306,12 @@ static void point(struct shm *shm, void *base, const struct places *places, cons
 		.server_rows = (void *)(start + places->server_rows),
 		.listener_index = (void *)(start + places->listener_index),
 		.server_index = (void *)(start + places->server_index),
+		.upstreams = (void *)(start + places->upstreams),
+		.upstream_index = (void *)(start + places->upstream_index),
+		.line_heads = (void *)(start + places->line_heads),
 	};
+	rate_table_open(&shm->rates, start + places->rates, SHM_RATE_CELLS);
+	affinity_open(&shm->affinities, start + places->affinities, SHM_AFFINITY_ENTRIES);
 }
 
 void shm_init(struct shm *shm, void *base, const struct shm_dims *dims)
@@ -248,6 +333,11 @@ void shm_init(struct shm *shm, void *base, const struct shm_dims *dims)
 	header->server_rows_offset = places.server_rows;
 	header->listener_index_offset = places.listener_index;
 	header->server_index_offset = places.server_index;
+	header->upstreams_offset = places.upstreams;
+	header->upstream_index_offset = places.upstream_index;
+	header->rates_offset = places.rates;
+	header->affinities_offset = places.affinities;
+	header->line_heads_offset = places.line_heads;
 	atomic_thread_fence(memory_order_release);
 	memcpy(header->magic, magic, sizeof magic);
 }
@@ -277,7 +367,9 @@ static bool same_places(const struct shm_header *header, const struct places *pl
 	       header->servers_offset == places->servers && header->seats_offset == places->seats &&
 	       header->ledgers_offset == places->ledgers && header->listener_rows_offset == places->listener_rows &&
 	       header->server_rows_offset == places->server_rows && header->listener_index_offset == places->listener_index &&
-	       header->server_index_offset == places->server_index;
+	       header->server_index_offset == places->server_index && header->upstreams_offset == places->upstreams &&
+	       header->upstream_index_offset == places->upstream_index && header->rates_offset == places->rates &&
+	       header->affinities_offset == places->affinities && header->line_heads_offset == places->line_heads;
 }
 
 int shm_attach(struct shm *shm, void *base, uint64_t size_bytes, char *why, size_t why_size)
@@ -313,4 +405,11 @@ bool shm_seat_ever_used(const struct shm *shm, uint32_t seat)
 	const struct shm_seat *row = &shm->seats[seat];
 	return atomic_load_explicit(&row->started_ns, memory_order_relaxed) != 0 ||
 	       atomic_load_explicit(&row->state, memory_order_relaxed) != SEAT_FREE;
+}
+
+bool shm_is_of_this_boot(const struct shm_header *header, const char *boot_id, uint64_t now_ns)
+{
+	if (atomic_load_explicit(&header->started_ns, memory_order_relaxed) > now_ns)
+		return false;
+	return header->boot_id[0] == '\0' || boot_id[0] == '\0' || strncmp(header->boot_id, boot_id, sizeof header->boot_id) == 0;
 }

@@ -17,11 +17,15 @@
 #include <stddef.h>
 
 #include "base/attr.h"
+#include "shm/addresses.h"
+#include "shm/affinity.h"
+#include "shm/condition.h"
 #include "shm/counters.h"
 #include "shm/histogram.h"
+#include "shm/rate_table.h"
 #include "shm/reasons.h"
 
-enum { SHM_NAME_SIZE = 64, SHM_ADDRESS_SIZE = 136, SHM_VERSION_SIZE = 32, SHM_NOTE_SIZE = 160 };
+enum { SHM_NAME_SIZE = 64, SHM_ADDRESS_SIZE = 136, SHM_VERSION_SIZE = 32, SHM_NOTE_SIZE = 160, SHM_BOOT_ID_SIZE = 40 };
 
 /* Part of the layout hash: raised when the meaning of a field changes without its name, place or size. */
 enum { SHM_LAYOUT_VERSION = 1 };
@@ -54,6 +58,9 @@ enum seat_state {
 };
 const char *seat_state_name(enum seat_state state);
 
+/* The same in every segment. */
+enum { SHM_UPSTREAMS = 1024, SHM_RATE_CELLS = 65536, SHM_AFFINITY_ENTRIES = 65536 };
+
 /* How many of each there is room for; fixed when the segment is made. */
 struct shm_dims {
 	uint32_t seats;
@@ -76,7 +83,9 @@ struct shm_header {
 	char version[SHM_VERSION_SIZE]; /* of the master that made it */
 	/* offsets of the arrays, in bytes from the start */
 	uint64_t limits_offset, listeners_offset, servers_offset, seats_offset, ledgers_offset, listener_rows_offset, server_rows_offset;
-	uint64_t listener_index_offset, server_index_offset;
+	uint64_t listener_index_offset, server_index_offset, upstreams_offset, upstream_index_offset, rates_offset, affinities_offset;
+	char boot_id[SHM_BOOT_ID_SIZE]; /* in which its times were taken; "" = unknown */
+	uint64_t line_heads_offset;
 
 	/* master */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t state; /* enum instance_state */
@@ -87,8 +96,9 @@ struct shm_header {
 	_Atomic uint32_t workers;        /* of the running generation */
 	_Atomic uint32_t n_listeners;    /* rows ever used: 0..n-1, in use or retired */
 	_Atomic uint32_t n_servers;
-	uint32_t listener_cursor, server_cursor; /* where the search for a retired row goes on */
-	_Atomic uint64_t last_reload_unix_s;     /* 0 = never */
+	_Atomic uint32_t n_upstreams;
+	uint32_t listener_cursor, server_cursor, upstream_cursor; /* where the search for a retired row goes on */
+	_Atomic uint64_t last_reload_unix_s;                      /* 0 = never */
 	_Atomic uint32_t last_reload_ok;
 	_Atomic uint32_t reloads_begun; /* and reloads_ended: the number of the one that ended last */
 	_Atomic uint32_t reloads_ended;
@@ -107,6 +117,31 @@ struct shm_listener {
 	char address[SHM_ADDRESS_SIZE];                      /* as bound */
 	char upstream[SHM_NAME_SIZE];
 	_Atomic uint32_t in_use; /* 0 = retired: gone from the settings, the counters stay */
+	/* writers: all workers */
+	_Alignas(CACHE_LINE_BYTES) struct rate rate; /* of new connections */
+	struct rate up, down;                        /* of bytes */
+};
+
+struct shm_upstream {
+	/* writer: master */
+	_Alignas(CACHE_LINE_BYTES) char name[SHM_NAME_SIZE]; /* "" = never used */
+	_Atomic uint32_t in_use;
+	/* of the settings, for who wants to tell the condition of its servers without knowing them: see struct condition_rules */
+	_Atomic uint32_t is_checked, breaker_threshold, breaker_probes, outlier_failures;
+	_Atomic uint64_t breaker_timeout_ns, slow_start_ns;
+	/* writers: all processes */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t epoch; /* moves when the condition of a server changes: see condition.h */
+	/* writers: all workers */
+	_Alignas(CACHE_LINE_BYTES) struct rate connect_rate; /* of new connections to its servers */
+	_Atomic uint64_t tickets;                            /* the last one given to who waits in its line */
+	_Atomic uint32_t line_seats;                         /* beyond these nobody ever waited */
+	_Atomic uint32_t hot_wanted;                         /* who waits asks for the place of a hot connection */
+};
+
+/* Who is first of those that wait with the worker of a seat for a server of an upstream; see line.h. Writer: that worker. */
+struct line_head {
+	_Atomic uint64_t ticket;    /* 0 = nobody waits here */
+	_Atomic uint64_t looked_ns; /* when the worker last looked after them */
 };
 
 enum shm_server_flag { SHM_SERVER_BACKUP = 1, SHM_SERVER_DISABLED = 2 };
@@ -119,7 +154,10 @@ struct shm_server {
 	_Atomic uint32_t in_use;
 	_Atomic uint32_t weight;
 	_Atomic uint32_t flags; /* enum shm_server_flag */
-	_Atomic uint32_t boxed; /* workers: ready connections that are nobody's, as counted last */
+	_Atomic uint32_t soft_limit;
+	_Atomic uint32_t boxed;     /* workers: ready connections that are nobody's, as counted last */
+	struct addresses addresses; /* writer: control; of a server that was named by a host name */
+	struct condition condition; /* writers: control and all workers, see there */
 };
 
 enum seat_engine { SEAT_ENGINE_EPOLL, SEAT_ENGINE_IO_URING, N_SEAT_ENGINES };
@@ -173,15 +211,24 @@ struct server_row {
 struct shm {
 	struct shm_dims dims; /* our own copy: whoever can write to the segment must not lead others out of it */
 	struct shm_header *header;
-	struct limit *limits; /* index: limit_global(), limit_listener(i), limit_server(i) */
+	struct limit *limits; /* index: limit_global(), limit_listener(i), limit_server(i), limit_upstream(i) */
 	struct shm_listener *listeners;
 	struct shm_server *servers;
+	struct shm_upstream *upstreams; /* [SHM_UPSTREAMS] */
+	struct line_head *line_heads;   /* [upstream][seat] */
 	struct shm_seat *seats;
 	_Atomic uint32_t *ledgers;          /* [seat][limit]: what each worker holds of each limit; see shm_ledger() */
 	struct listener_row *listener_rows; /* [seat][listener] */
 	struct server_row *server_rows;     /* [seat][server] */
 	uint32_t *listener_index;           /* master: names to rows, see rows.c */
 	uint32_t *server_index;
+	uint32_t *upstream_index;
+	struct rate_table rates; /* of client addresses and networks; see rate_table.h */
+	struct affinity affinities;
+
+	/* master: places of a limit that are in no ledger (see limit.h); NULL = none */
+	uint32_t (*nobodys)(const void *arg, uint32_t limit);
+	const void *nobodys_arg;
 };
 
 /* A hash of names, sizes and offsets of all the above: two builds with equal hashes understand each other's segments. */
@@ -189,7 +236,7 @@ uint64_t shm_layout_hash(void);
 /* 0 where so many cannot be addressed. */
 uint64_t shm_size_bytes(const struct shm_dims *dims);
 
-/* Lay a new segment out in shm_size_bytes() of zeros at base. */
+/* Lay a new segment out in shm_size_bytes() of zeros at base. The tables of client addresses are left to segment.c. */
 void shm_init(struct shm *shm, void *base, const struct shm_dims *dims);
 
 /* Look at an existing one of size_bytes, which may be read-only and may hold anything. 0, or -EINVAL with *why the end of a sentence
@@ -197,9 +244,13 @@ void shm_init(struct shm *shm, void *base, const struct shm_dims *dims);
  * start, such as n_listeners, are not checked: read them through sums.h. */
 must_check int shm_attach(struct shm *shm, void *base, uint64_t size_bytes, char *why, size_t why_size);
 
+/* Do the times in it belong to this boot of the machine? boot_id as process_boot_id() says. In one that outlived a restart, be it of
+ * the machine or of a container that keeps its time apart, moments lie in a future that may never come. */
+must_check bool shm_is_of_this_boot(const struct shm_header *header, const char *boot_id, uint64_t now_ns);
+
 static inline uint32_t shm_n_limits(const struct shm *shm)
 {
-	return 1 + shm->dims.listeners + shm->dims.servers;
+	return 1 + shm->dims.listeners + shm->dims.servers + SHM_UPSTREAMS;
 }
 static inline uint32_t limit_global(void)
 {
@@ -212,6 +263,11 @@ static inline uint32_t limit_listener(uint32_t listener)
 static inline uint32_t limit_server(const struct shm *shm, uint32_t server)
 {
 	return 1 + shm->dims.listeners + server;
+}
+/* Those who wait in the line of an upstream. */
+static inline uint32_t limit_upstream(const struct shm *shm, uint32_t upstream)
+{
+	return 1 + shm->dims.listeners + shm->dims.servers + upstream;
 }
 static inline struct limit *shm_limit(const struct shm *shm, uint32_t limit)
 {
@@ -239,6 +295,10 @@ static inline _Atomic uint32_t *shm_ledger(const struct shm *shm, uint32_t seat,
 {
 	return &shm->ledgers[seat * shm_ledger_stride(shm) + limit];
 }
+static inline struct line_head *shm_line_head(const struct shm *shm, uint32_t upstream, uint32_t seat)
+{
+	return &shm->line_heads[(size_t)upstream * shm->dims.seats + seat];
+}
 static inline struct listener_row *shm_listener_row(const struct shm *shm, uint32_t seat, uint32_t listener)
 {
 	return &shm->listener_rows[(size_t)seat * shm->dims.listeners + listener];
@@ -257,5 +317,6 @@ bool shm_seat_ever_used(const struct shm *shm, uint32_t seat);
  * 0 and *out, or -ENOSPC. Master only. */
 must_check int shm_claim_listener(struct shm *shm, const char *name, uint32_t *out);
 must_check int shm_claim_server(struct shm *shm, const char *upstream, const char *name, uint32_t *out);
+must_check int shm_claim_upstream(struct shm *shm, const char *name, uint32_t *out);
 
 #endif

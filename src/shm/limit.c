@@ -57,6 +57,20 @@ void limit_release(struct shm *shm, uint32_t seat, uint32_t limit)
 	change_end(&shm->seats[seat]);
 }
 
+void limit_pass_begin(struct shm *shm, uint32_t seat)
+{
+	change_begin(&shm->seats[seat]);
+}
+
+void limit_pass_end(struct shm *shm, uint32_t seat, uint32_t limit, int taken)
+{
+	_Atomic uint32_t *held = shm_ledger(shm, seat, limit);
+	uint32_t n = atomic_load_explicit(held, memory_order_relaxed);
+	ensure(taken >= 0 || n > 0);
+	atomic_store_explicit(held, n + (uint32_t)taken, memory_order_relaxed);
+	change_end(&shm->seats[seat]);
+}
+
 uint32_t limit_used(const struct shm *shm, uint32_t limit)
 {
 	return atomic_load_explicit(&shm_limit(shm, limit)->used, memory_order_relaxed);
@@ -92,6 +106,7 @@ static bool excess_of(const struct shm *shm, uint32_t seats, uint32_t limit, uin
 	for (uint32_t i = 0; i < seats; i++)
 		if (seat_takes_part(&shm->seats[i]))
 			used -= atomic_load_explicit(shm_ledger(shm, i, limit), memory_order_relaxed);
+	used -= shm->nobodys ? shm->nobodys(shm->nobodys_arg, limit) : 0;
 	atomic_thread_fence(memory_order_acquire);
 	if (!sum_sequences(shm, seats, &after) || before != after)
 		return false;
@@ -118,20 +133,22 @@ static int reclaim_limit(struct shm *shm, uint32_t seats, uint32_t limit)
 
 /* Forget what the dead one held; from here on it is in the counts only. Its sequence no longer stands in the way, should it have died
  * in between, and 0 says that the seat is out until its next worker. */
-static void settle_seat(struct shm *shm, uint32_t dead_seat, uint32_t n_listeners, uint32_t n_servers)
+static void settle_seat(struct shm *shm, uint32_t dead_seat, uint32_t n_listeners, uint32_t n_servers, uint32_t n_upstreams)
 {
 	atomic_store_explicit(shm_ledger(shm, dead_seat, limit_global()), 0, memory_order_relaxed);
 	for (uint32_t i = 0; i < n_listeners; i++)
 		atomic_store_explicit(shm_ledger(shm, dead_seat, limit_listener(i)), 0, memory_order_relaxed);
 	for (uint32_t i = 0; i < n_servers; i++)
 		atomic_store_explicit(shm_ledger(shm, dead_seat, limit_server(shm, i)), 0, memory_order_relaxed);
+	for (uint32_t i = 0; i < n_upstreams; i++)
+		atomic_store_explicit(shm_ledger(shm, dead_seat, limit_upstream(shm, i)), 0, memory_order_relaxed);
 	atomic_store_explicit(&shm->seats[dead_seat].ledger_sequence, 0, memory_order_relaxed);
 }
 
 int limit_reclaim(struct shm *shm, uint32_t dead_seat)
 {
-	uint32_t n_listeners = sums_n_listeners(shm), n_servers = sums_n_servers(shm);
-	settle_seat(shm, dead_seat, n_listeners, n_servers);
+	uint32_t n_listeners = sums_n_listeners(shm), n_servers = sums_n_servers(shm), n_upstreams = sums_n_upstreams(shm);
+	settle_seat(shm, dead_seat, n_listeners, n_servers, n_upstreams);
 
 	uint32_t seats = shm->dims.seats; /* no further than the last one that takes part */
 	while (seats > 0 && !seat_takes_part(&shm->seats[seats - 1]))
@@ -141,5 +158,7 @@ int limit_reclaim(struct shm *shm, uint32_t dead_seat)
 		err = reclaim_limit(shm, seats, limit_listener(i));
 	for (uint32_t i = 0; !err && i < n_servers; i++)
 		err = reclaim_limit(shm, seats, limit_server(shm, i));
+	for (uint32_t i = 0; !err && i < n_upstreams; i++)
+		err = reclaim_limit(shm, seats, limit_upstream(shm, i));
 	return err;
 }

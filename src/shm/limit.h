@@ -5,8 +5,8 @@
  * ledger sequence of a seat is odd while its worker is between the two writes; the master takes a sum only when no living
  * worker is in between and none was while it looked, so the result is exact although the others go on.
  *
- * What a dead seat leaves in the count is what the ledgers of the living do not explain, whatever it was in the middle of. The living
- * change count and ledger by the same number, so that this excess stays the same until it is taken off.
+ * What a dead seat leaves in the count is what the ledgers of the living, and places that are nobody's, do not explain, whatever it was in
+ * the middle of. The living change count and ledger by the same number, so that this excess stays the same until it is taken off.
  *
  * Writers: limit.used by every worker (compare and swap, acq_rel); a ledger by the seat's worker,
  *          inside its sequence.
@@ -21,6 +21,12 @@ must_check bool limit_reserve(struct shm *shm, uint32_t seat, uint32_t limit);
 
 /* Give back one that was reserved by the same seat. */
 void limit_release(struct shm *shm, uint32_t seat, uint32_t limit);
+
+/* A place that is left to whoever comes for it, and taken from there: it stays counted, and is in nobody's ledger meanwhile. How many such
+ * places there are the owner of the segment must be able to tell (struct shm, nobodys); whatever that goes by changes between begin and
+ * end, and nothing else does. taken: 1 or -1 (left), or 0 when nothing came of it. */
+void limit_pass_begin(struct shm *shm, uint32_t seat);
+void limit_pass_end(struct shm *shm, uint32_t seat, uint32_t limit, int taken);
 
 uint32_t limit_used(const struct shm *shm, uint32_t limit);
 

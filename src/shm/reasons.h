@@ -10,28 +10,36 @@
 
 enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR };
 
-#define REASONS(X)                                                                                                    \
-	X(FINISHED, "finished", DONE, "both sides closed")                                                            \
-	X(CLIENT_RESET, "client_reset", ERROR, "the client reset the connection")                                     \
-	X(SERVER_RESET, "server_reset", ERROR, "the server reset the connection")                                     \
-	X(IDLE_TIMEOUT, "idle_timeout", DONE, "no byte either way for timeout.idle")                                  \
-	X(LIFETIME, "lifetime", DONE, "older than timeout.lifetime")                                                  \
-	X(FIRST_BYTE_TIMEOUT, "first_byte_timeout", ERROR, "the client sent nothing for timeout.first_byte")          \
-	X(READ_TIMEOUT, "read_timeout", ERROR, "the server did not answer for the upstream's timeout.read")           \
-	X(CLIENT_LOST, "client_lost", ERROR, "the client answers no more (keepalive or user_timeout)")                \
-	X(SERVER_LOST, "server_lost", ERROR, "the server answers no more (keepalive or user_timeout)")                \
-	X(NO_SERVER, "no_server", ERROR, "the upstream has no usable server (all disabled or of weight 0)")           \
-	X(CONNECT_REFUSED, "connect_refused", ERROR, "no server accepted the connection, the last one refused")       \
-	X(CONNECT_TIMEOUT, "connect_timeout", ERROR, "no server answered within the upstream's timeout.connect")      \
-	X(CONNECT_FAILED, "connect_failed", ERROR, "no server could be reached (no route, or another network error)") \
-	X(FULL, "full", REJECTED, "max_connections of all listeners together reached")                                \
-	X(LISTENER_FULL, "listener_full", REJECTED, "max_connections of the listener reached")                        \
-	X(NO_MEMORY, "no_memory", ERROR, "out of memory in Aegis or in the kernel")                                   \
-	X(NO_DESCRIPTORS, "no_descriptors", ERROR, "out of file descriptors")                                         \
-	X(NO_PORTS, "no_ports", ERROR, "out of local ports towards the server")                                       \
-	X(DRAIN_PACED, "drain_paced", OPERATOR, "idle connection closed while draining (drain.pace)")                 \
-	X(DRAIN_TIMEOUT, "drain_timeout", OPERATOR, "still open when drain.timeout was over")                         \
-	X(WORKER_DIED, "worker_died", ERROR, "its worker died")                                                       \
+#define REASONS(X)                                                                                                                  \
+	X(FINISHED, "finished", DONE, "both sides closed")                                                                          \
+	X(CLIENT_RESET, "client_reset", ERROR, "the client reset the connection")                                                   \
+	X(SERVER_RESET, "server_reset", ERROR, "the server reset the connection")                                                   \
+	X(IDLE_TIMEOUT, "idle_timeout", DONE, "no byte either way for timeout.idle")                                                \
+	X(LIFETIME, "lifetime", DONE, "older than timeout.lifetime")                                                                \
+	X(FIRST_BYTE_TIMEOUT, "first_byte_timeout", ERROR, "the client sent nothing for timeout.first_byte")                        \
+	X(READ_TIMEOUT, "read_timeout", ERROR, "the server did not answer for the upstream's timeout.read")                         \
+	X(CLIENT_LOST, "client_lost", ERROR, "the client answers no more (keepalive or user_timeout)")                              \
+	X(SERVER_LOST, "server_lost", ERROR, "the server answers no more (keepalive or user_timeout)")                              \
+	X(NO_SERVER, "no_server", ERROR, "no server is usable (disabled, down, ejected or its breaker open)")                       \
+	X(CONNECT_REFUSED, "connect_refused", ERROR, "no server accepted the connection, the last one refused")                     \
+	X(CONNECT_TIMEOUT, "connect_timeout", ERROR, "no server answered within the upstream's timeout.connect")                    \
+	X(CONNECT_FAILED, "connect_failed", ERROR, "no server could be reached (no route, or another network error)")               \
+	X(FULL, "full", REJECTED, "max_connections of all listeners together reached")                                              \
+	X(LISTENER_FULL, "listener_full", REJECTED, "max_connections of the listener reached")                                      \
+	X(DENIED, "denied", REJECTED, "not let in by allow and deny of the listener")                                               \
+	X(RATE_LIMITED, "rate_limited", REJECTED, "more new connections than rate_limit of the listener allows")                    \
+	X(SERVERS_FULL, "servers_full", REJECTED, "all usable servers are at their max_connections, and the upstream has no queue") \
+	X(QUEUE_FULL, "queue_full", REJECTED, "all usable servers are full, and queue.size clients wait already")                   \
+	X(QUEUE_TIMEOUT, "queue_timeout", REJECTED, "no place at a server within queue.timeout")                                    \
+	X(CLIENT_GAVE_UP, "client_gave_up", DONE, "the client left while it waited for a place at a server")                        \
+	X(TOO_SLOW, "too_slow", ERROR, "the client was slower than min_rate of the listener")                                       \
+	X(SERVER_DOWN, "server_down", ERROR, "its server went down (on_down = \"close\")")                                          \
+	X(NO_MEMORY, "no_memory", ERROR, "out of memory in Aegis or in the kernel")                                                 \
+	X(NO_DESCRIPTORS, "no_descriptors", ERROR, "out of file descriptors")                                                       \
+	X(NO_PORTS, "no_ports", ERROR, "out of local ports towards the server")                                                     \
+	X(DRAIN_PACED, "drain_paced", OPERATOR, "idle connection closed while draining (drain.pace)")                               \
+	X(DRAIN_TIMEOUT, "drain_timeout", OPERATOR, "still open when drain.timeout was over")                                       \
+	X(WORKER_DIED, "worker_died", ERROR, "its worker died")                                                                     \
 	X(INTERNAL, "internal", ERROR, "an error that Aegis did not expect; please report it")
 
 enum reason {

@@ -50,6 +50,21 @@ static struct rows all_servers(struct shm *shm)
 		.first_limit = limit_server(shm, 0) };
 }
 
+static struct rows all_upstreams(struct shm *shm)
+{
+	struct shm_header *header = shm->header;
+	uint32_t buckets = shm_index_buckets(SHM_UPSTREAMS);
+	return (struct rows){ .buckets = shm->upstream_index,
+		.next = shm->upstream_index + buckets,
+		.mask = buckets - 1,
+		.count = SHM_UPSTREAMS,
+		.cursor = &header->upstream_cursor,
+		.n_used = &header->n_upstreams,
+		.first_in_use = (const char *)&shm->upstreams[0].in_use,
+		.stride = sizeof(struct shm_upstream),
+		.first_limit = limit_upstream(shm, 0) };
+}
+
 static uint32_t *bucket_of(const struct rows *rows, const char *upstream, const char *name)
 {
 	uint64_t hash = hash_bytes(HASH_START, upstream, strlen(upstream) + 1);
@@ -215,6 +230,49 @@ int shm_claim_server(struct shm *shm, const char *upstream, const char *name, ui
 		enter_row(&rows, bucket, row);
 	}
 	atomic_store_explicit(&shm->servers[row].in_use, 1, memory_order_release);
+	*out = row;
+	return 0;
+}
+
+static void clear_upstream(struct shm *shm, const struct rows *rows, uint32_t row)
+{
+	struct shm_upstream *upstream = &shm->upstreams[row];
+	remove_row(rows, bucket_of(rows, "", upstream->name), row);
+	memset((void *)upstream, 0, sizeof *upstream);
+	memset((void *)shm_line_head(shm, row, 0), 0, shm->dims.seats * sizeof(struct line_head));
+	atomic_store_explicit(&shm_limit(shm, limit_upstream(shm, row))->max, 0, memory_order_relaxed);
+}
+
+static bool find_upstream(const struct shm *shm, const struct rows *rows, const uint32_t *bucket, const char *name, uint32_t *out)
+{
+	uint32_t row, steps = 0;
+	for (const uint32_t *link = bucket; follow(rows, link, &steps, &row); link = &rows->next[row]) {
+		if (strncmp(shm->upstreams[row].name, name, SHM_NAME_SIZE) == 0) {
+			*out = row;
+			return true;
+		}
+	}
+	return false;
+}
+
+int shm_claim_upstream(struct shm *shm, const char *name, uint32_t *out)
+{
+	char fitted[SHM_NAME_SIZE];
+	fit_name(fitted, sizeof fitted, name);
+	const struct rows rows = all_upstreams(shm);
+	uint32_t *bucket = bucket_of(&rows, "", fitted);
+	uint32_t row;
+	if (!find_upstream(shm, &rows, bucket, fitted, &row)) {
+		bool anew;
+		int err = find_row(shm, &rows, &row, &anew);
+		if (err)
+			return err;
+		if (anew)
+			clear_upstream(shm, &rows, row);
+		text_copy(shm->upstreams[row].name, SHM_NAME_SIZE, fitted);
+		enter_row(&rows, bucket, row);
+	}
+	atomic_store_explicit(&shm->upstreams[row].in_use, 1, memory_order_release);
 	*out = row;
 	return 0;
 }

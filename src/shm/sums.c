@@ -15,6 +15,11 @@ uint32_t sums_n_servers(const struct shm *shm)
 	return at_most(atomic_load_explicit(&shm->header->n_servers, memory_order_acquire), shm->dims.servers);
 }
 
+uint32_t sums_n_upstreams(const struct shm *shm)
+{
+	return at_most(atomic_load_explicit(&shm->header->n_upstreams, memory_order_acquire), SHM_UPSTREAMS);
+}
+
 void sums_add_listener(const struct shm *shm, uint32_t listener, struct listener_sum *sum)
 {
 	for (uint32_t seat = 0; seat < shm->dims.seats; seat++) {

@@ -147,7 +147,7 @@ static void retry(struct session *session)
 		conn_drop_input(client); /* all of it was told */
 		conn_receive_stop(client);
 	}
-	conn_close(session->relay.side[SIDE_SERVER].conn, false);
+	conn_close_at_once(session->relay.side[SIDE_SERVER].conn, false);
 	session->relay.side[SIDE_SERVER].conn = NULL;
 	session->tick_ns = WHEEL_NEVER;
 	*reuse = (struct reuse){ .told = reuse->told, .told_bytes = reuse->told_bytes, .retried = true };

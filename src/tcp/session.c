@@ -5,11 +5,15 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "tcp/pace.h"
 #include "tcp/reuse.h"
 #include "tcp/tcp.h"
+#include "tcp/wait.h"
 
 /* A connection that lives for so long gets the options that a short one does without. */
 #define OPTIONS_AFTER_NS NS_PER_S
+/* A probe that is connected for so long was a good one, if its server has nothing to say. */
+#define PROBE_GOOD_NS NS_PER_S
 
 /* What a step says to the driver. */
 enum step_result {
@@ -34,7 +38,7 @@ static uint64_t now_ns(const struct session *session)
 }
 
 /* Fire at the deadline of the step; lazily: an armed timer that is early enough stays as it is. */
-static void arm(struct session *session)
+void session_arm(struct session *session)
 {
 	uint64_t due_ns = steps[session->step].deadline(session);
 	if (!wheel_armed(&session->timer) || due_ns < wheel_due_ns(&session->timer))
@@ -44,7 +48,7 @@ static void arm(struct session *session)
 static void arm_anew(struct session *session)
 {
 	wheel_disarm(&session->timer);
-	arm(session);
+	session_arm(session);
 }
 
 static void run(struct session *session, enum step step)
@@ -73,7 +77,7 @@ void session_due(struct session *session)
 	if (now_ns(session) >= steps[session->step].deadline(session))
 		steps[session->step].overdue(session);
 	else
-		arm(session);
+		session_arm(session);
 }
 
 void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener *listener, struct conn *client,
@@ -87,7 +91,18 @@ void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener
 	session->tick_ns = WHEEL_NEVER;
 	session->accepted_ns = session->activity_ns = now_ns(session);
 	counter_add(&listener->row->connections, 1);
-	run(session, STEP_RESERVE);
+	run(session, STEP_ADMIT);
+}
+
+/* --- admit: who comes in at all ------------------------------------------------------------------------------------------ */
+
+static enum step_result step_admit(struct session *session)
+{
+	enum reason why_not;
+	if (likely(door_admit(&session->listener->door, &session->peer, session->accepted_ns, &why_not)))
+		return STEP_DONE;
+	session_end(session, why_not);
+	return STEP_LEFT;
 }
 
 /* --- reserve: a place within max_connections ---------------------------------------------------------------------------- */
@@ -105,19 +120,93 @@ static enum step_result step_reserve(struct session *session)
 	return STEP_DONE;
 }
 
+/* --- how the server did: known with its first byte, or when the connection is over -------------------------------------------- */
+
+static void report(struct session *session, bool ok)
+{
+	if (session->judged)
+		upstream_report(session->listener->upstream, session->server, &session->pass, ok, now_ns(session));
+	session->judged = false;
+}
+
+static void abandon(struct session *session)
+{
+	if (session->judged)
+		upstream_abandon(session->listener->upstream, session->server, &session->pass);
+	session->judged = false;
+}
+
+/* The connection is out of the pool and may be stale: it says nothing about the server. */
+static bool may_be_stale(const struct session *session)
+{
+	return session->reuse && session->reuse->unproven;
+}
+
+/* The session ends, and the server has said nothing. It was well if it took the connection; but that says little where it was asked and did
+ * not answer, or its health speaks against it. */
+static void judge_at_end(struct session *session, enum reason reason)
+{
+	if (session->step != STEP_RELAY || may_be_stale(session) || reason == REASON_READ_TIMEOUT || reason == REASON_SERVER_DOWN)
+		abandon(session);
+	else
+		report(session, true);
+}
+
 /* --- choose: a server ---------------------------------------------------------------------------------------------------- */
+
+static struct upstream_client client_of(const struct session *session)
+{
+	return (struct upstream_client){
+		.peer = &session->peer,
+		.tried = session->tried,
+		.n_tried = session->n_tried,
+		.now_ns = now_ns(session),
+		.fresh = session->reuse != NULL, /* one out of the pool was stale */
+	};
+}
+
+enum upstream_choice session_take(struct session *session)
+{
+	const struct upstream_client client = client_of(session);
+	struct upstream_hold hold;
+	enum upstream_choice choice = upstream_take(session->listener->upstream, &client, &hold);
+	if (choice != UPSTREAM_TAKEN)
+		return choice;
+	session->server = hold.server;
+	session->pass = hold.pass;
+	session->judged = upstream_judges(session->listener->upstream);
+	if (hold.hot.conn)
+		reuse_took(session, &hold.hot);
+	return choice;
+}
 
 static enum step_result step_choose(struct session *session)
 {
-	struct hot_conn hot = { .conn = NULL };
-	bool fresh = session->reuse != NULL; /* one out of the pool was stale */
-	session->server = upstream_take(session->listener->upstream, session->tried, session->n_tried, fresh ? NULL : &hot);
-	if (hot.conn)
-		reuse_took(session, &hot);
-	if (session->server)
+	const struct upstream *upstream = session->listener->upstream;
+	bool others_wait = upstream->has_line && line_is_busy(&upstream->line);
+	enum upstream_choice choice = others_wait ? UPSTREAM_LATER : session_take(session);
+	enum reason why_not;
+	if (choice == UPSTREAM_TAKEN || wait_is_worth_while(session, choice, &why_not))
 		return STEP_DONE;
-	session_end(session, REASON_NO_SERVER);
+	session_end(session, why_not);
 	return STEP_LEFT;
+}
+
+static enum step_result step_line(struct session *session)
+{
+	if (session->server)
+		return STEP_DONE; /* it came without waiting */
+	return wait_begin(session) ? STEP_WAIT : STEP_LEFT;
+}
+
+static uint64_t line_deadline(const struct session *session)
+{
+	return session->step_ns + session->listener->upstream->config->queue.timeout_ns;
+}
+
+static void line_overdue(struct session *session)
+{
+	session_end(session, REASON_QUEUE_TIMEOUT);
 }
 
 /* --- connect: dial it, and on failure another one ------------------------------------------------------------------------ */
@@ -160,6 +249,13 @@ static void log_connect_failure(struct session *session, int error, bool last)
 	        last ? "giving the client up" : "trying another server", (unsigned long long)held_back);
 }
 
+static void connect_was_bad(struct session *session)
+{
+	const struct upstream_client client = client_of(session);
+	upstream_forget(session->listener->upstream, session->server, &client);
+	report(session, false);
+}
+
 /* The attempt failed with errno `error`: note it, and go on to another server while there are retries. */
 static enum step_result connect_failed(struct session *session, int error)
 {
@@ -167,14 +263,19 @@ static enum step_result connect_failed(struct session *session, int error)
 	struct server *server = session->server;
 	enum reason reason = connect_reason(error);
 	bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY; /* another server would not help */
+	bool its_own = !ours && reason != REASON_NO_PORTS && server_addr(server);
 	bool last = ours || session->n_tried >= upstream->config->retries;
 	if (session->relay.side[SIDE_SERVER].conn)
-		conn_close(session->relay.side[SIDE_SERVER].conn, false);
+		conn_close_at_once(session->relay.side[SIDE_SERVER].conn, false);
 	session->relay.side[SIDE_SERVER].conn = NULL;
 	log_connect_failure(session, error, last);
 	if (!ours)
 		counter_add(&server->row->failures, 1);
 	server_addr_failed(server);
+	if (its_own)
+		connect_was_bad(session);
+	else
+		abandon(session);
 	if (last) {
 		session_end(session, reason);
 		return STEP_LEFT;
@@ -213,9 +314,22 @@ static enum step_result step_connect(struct session *session)
 	return error == -EINPROGRESS ? STEP_WAIT : connect_failed(session, -error);
 }
 
-void session_reconnect(struct session *session)
+void session_connect(struct session *session)
 {
 	run(session, STEP_CONNECT);
+}
+
+void session_reconnect(struct session *session)
+{
+	struct server *server = session->server;
+	if (upstream_may_dial(session->listener->upstream, now_ns(session))) {
+		run(session, STEP_CONNECT);
+		return;
+	}
+	abandon(session);
+	session->server = NULL;
+	upstream_give_back(session->listener->upstream, server);
+	run(session, STEP_CHOOSE);
 }
 
 static uint64_t connect_deadline(const struct session *session)
@@ -230,6 +344,14 @@ static void connect_overdue(struct session *session)
 		run(session, STEP_CHOOSE);
 }
 
+void session_server_fell(struct session *session)
+{
+	if (session->step == STEP_CONNECT)
+		connect_overdue(session);
+	else
+		session_end(session, REASON_SERVER_DOWN);
+}
+
 /* --- relay: move bytes until it is over ---------------------------------------------------------------------------------- */
 
 static enum step_result step_relay(struct session *session)
@@ -241,9 +363,12 @@ static enum step_result step_relay(struct session *session)
 		histogram_record(&session->listener->row->connect, session->step_ns - session->accepted_ns);
 	if (!hot)
 		counter_add(&session->server->row->connections, 1);
+	const struct upstream_client client = client_of(session);
+	upstream_remember(session->listener->upstream, session->server, &client);
 	session->relay.side[SIDE_CLIENT].quickack = listener->tcp.quickack;
 	session->relay.side[SIDE_SERVER].quickack = session->listener->upstream->config->tcp.quickack;
 	session->activity_ns = session->step_ns;
+	pace_begin(session);
 	arm_anew(session); /* the relay may be over before it is started */
 	if (reuse_begin(session) ||
 	        relay_start(&session->relay, &tcp->engine, session->relay.side[SIDE_CLIENT].conn, session->relay.side[SIDE_SERVER].conn))
@@ -262,6 +387,15 @@ static uint64_t options_deadline(const struct session *session)
 	return session->relay.side[SIDE_SERVER].conn->options_due ? session->step_ns + OPTIONS_AFTER_NS : WHEEL_NEVER;
 }
 
+/* A probe of the breaker must be answered in time, also by a server that does not speak before the client does. */
+static uint64_t probe_deadline(const struct session *session)
+{
+	uint64_t half_ns = session->listener->upstream->config->circuit_breaker.timeout_ns / 2;
+	if (!session->judged || session->pass.verdict != BREAKER_PROBE)
+		return WHEEL_NEVER;
+	return session->step_ns + (half_ns < PROBE_GOOD_NS ? half_ns : PROBE_GOOD_NS);
+}
+
 static uint64_t earlier(uint64_t due_ns, uint64_t from_ns, uint64_t limit_ns)
 {
 	return limit_ns && from_ns + limit_ns < due_ns ? from_ns + limit_ns : due_ns;
@@ -269,18 +403,21 @@ static uint64_t earlier(uint64_t due_ns, uint64_t from_ns, uint64_t limit_ns)
 
 static uint64_t first_byte_deadline(const struct session *session)
 {
-	return session->client_spoke ? WHEEL_NEVER
-	                             : earlier(WHEEL_NEVER, session->accepted_ns, session->listener->config->timeout.first_byte_ns);
+	uint64_t from_ns = session->waiter.ticket ? session->step_ns : session->accepted_ns; /* not for what it waited */
+	return session->client_spoke ? WHEEL_NEVER : earlier(WHEEL_NEVER, from_ns, session->listener->config->timeout.first_byte_ns);
 }
 
 static uint64_t read_deadline(const struct session *session)
 {
-	return session->asked_ns ? earlier(WHEEL_NEVER, session->asked_ns, session->listener->upstream->config->timeout.read_ns)
-	                         : WHEEL_NEVER;
+	if (!session->asked_ns || pace_holds_back(session, SIDE_SERVER))
+		return WHEEL_NEVER;
+	return earlier(WHEEL_NEVER, session->asked_ns, session->listener->upstream->config->timeout.read_ns);
 }
 
 static uint64_t idle_deadline(const struct session *session)
 {
+	if (pace_holds_back(session, SIDE_CLIENT) || pace_holds_back(session, SIDE_SERVER))
+		return WHEEL_NEVER;
 	return earlier(WHEEL_NEVER, session->activity_ns, session->listener->config->timeout.idle_ns);
 }
 
@@ -302,9 +439,13 @@ static const struct relay_deadline {
 
 static uint64_t relay_deadline(const struct session *session)
 {
-	uint64_t due_ns = session->tick_ns, options_ns = options_deadline(session);
+	uint64_t due_ns = session->tick_ns, options_ns = options_deadline(session), probe_ns = probe_deadline(session);
 	if (options_ns < due_ns)
 		due_ns = options_ns;
+	if (probe_ns < due_ns)
+		due_ns = probe_ns;
+	if (unlikely(session->pace) && pace_due_ns(session) < due_ns)
+		due_ns = pace_due_ns(session);
 	for (size_t i = 0; i < ARRAY_LEN(relay_deadlines); i++) {
 		uint64_t this_ns = relay_deadlines[i].due_ns(session);
 		if (this_ns < due_ns)
@@ -321,14 +462,23 @@ static void relay_overdue(struct session *session)
 			session_end(session, relay_deadlines[i].reason);
 			return;
 		}
+	if (now >= probe_deadline(session))
+		report(session, true);
+	if (unlikely(session->pace) && pace_is_too_slow(session)) {
+		session_end(session, REASON_TOO_SLOW);
+		return;
+	}
 	if (now >= options_deadline(session))
 		on_options_due(&session->relay);
 	bool tick = now >= session->tick_ns;
+	bool resume = !tick && session->pace && pace_resumes(session); /* one after the other: either may end the session */
 	if (tick)
 		session->tick_ns = WHEEL_NEVER;
-	arm(session);
+	session_arm(session);
 	if (tick)
 		relay_tick(&session->relay, now);
+	else if (resume)
+		relay_resume(&session->relay);
 }
 
 static struct session *session_of(struct relay *relay)
@@ -342,7 +492,7 @@ static void client_spoke(struct session *session, uint64_t now)
 	if (session->asked_ns || !session->listener->upstream->config->timeout.read_ns)
 		return;
 	session->asked_ns = now;
-	arm(session);
+	session_arm(session);
 }
 
 static void server_spoke(struct session *session, uint64_t now)
@@ -351,6 +501,7 @@ static void server_spoke(struct session *session, uint64_t now)
 	if (session->server_spoke)
 		return;
 	session->server_spoke = true;
+	report(session, true);
 	histogram_record(&session->listener->row->first_byte, now - session->accepted_ns);
 }
 
@@ -367,12 +518,14 @@ static void on_bytes(struct relay *relay, enum side from, size_t count)
 		client_spoke(session, now);
 	else
 		server_spoke(session, now);
+	if (unlikely(session->pace))
+		pace_bytes(session, from, count);
 }
 
 void session_tick_at(struct session *session, uint64_t due_ns)
 {
 	session->tick_ns = due_ns;
-	arm(session);
+	session_arm(session);
 }
 
 static void on_tick_at(struct relay *relay, uint64_t due_ns)
@@ -389,14 +542,18 @@ static void on_done(struct relay *relay, enum relay_end end, enum side by)
 		[RELAY_NO_MEMORY] = { REASON_NO_MEMORY, REASON_NO_MEMORY },
 	};
 	struct session *session = session_of(relay);
-	if (!reuse_goes_on(session, end, by))
-		session_end(session, reasons[end][by]);
+	if (reuse_goes_on(session, end, by))
+		return;
+	if (by == SIDE_SERVER && (end == RELAY_RESET || end == RELAY_LOST) && !may_be_stale(session))
+		report(session, false);
+	session_end(session, reasons[end][by]);
 }
 
 const struct relay_session_ops session_relay_ops = {
 	.bytes = on_bytes,
 	.look = reuse_look,
 	.ending = reuse_ending,
+	.allow = pace_allow,
 	.options_due = on_options_due,
 	.done = on_done,
 	.tick_at = on_tick_at,
@@ -405,14 +562,16 @@ const struct relay_session_ops session_relay_ops = {
 bool session_is_idle(const struct session *session, uint64_t now, uint64_t quiet_ns)
 {
 	return session->step == STEP_RELAY && !session->relay.aborting && !relay_holds(&session->relay) &&
-	       now - session->activity_ns >= quiet_ns;
+	       !pace_holds_back(session, SIDE_CLIENT) && !pace_holds_back(session, SIDE_SERVER) && now - session->activity_ns >= quiet_ns;
 }
 
 /* --- the table, and the one end ------------------------------------------------------------------------------------------ */
 
 static const struct step_row steps[N_STEPS] = {
+	[STEP_ADMIT] = { "admit", step_admit, NULL, NULL },
 	[STEP_RESERVE] = { "reserve", step_reserve, NULL, NULL },
 	[STEP_CHOOSE] = { "choose", step_choose, NULL, NULL },
+	[STEP_LINE] = { "wait", step_line, line_deadline, line_overdue },
 	[STEP_CONNECT] = { "connect", step_connect, connect_deadline, connect_overdue },
 	[STEP_RELAY] = { "relay", step_relay, relay_deadline, relay_overdue },
 };
@@ -431,6 +590,7 @@ static bool aborts(const struct session *session, enum reason reason, enum side 
 	case REASON_SERVER_LOST:
 		return side == SIDE_CLIENT;
 	case REASON_NO_MEMORY:
+	case REASON_SERVER_DOWN:
 		return true;
 	default:
 		return relay_owes(&session->relay, side);
@@ -455,16 +615,20 @@ void session_end(struct session *session, enum reason reason)
 	bool keep = session->relay.side[SIDE_SERVER].conn && reuse_may_keep(session);
 	bool whole = keep && reason == REASON_FINISHED; /* nothing is owed: no need to ask */
 	bool abort_server = !whole && aborts(session, reason, SIDE_SERVER), abort_client = !whole && aborts(session, reason, SIDE_CLIENT);
+	if (unlikely(session->judged))
+		judge_at_end(session, reason);
 	wheel_disarm(&session->timer);
 	relay_stop(&session->relay);
+	wait_end(session);
 	/* In this order the server never sees more connections than are counted, and a client that sees its end finds it
 	 * counted and its place free. */
 	keep = keep && reuse_give_back(session);
 	if (session->relay.side[SIDE_SERVER].conn && !keep)
-		conn_close(session->relay.side[SIDE_SERVER].conn, abort_server);
+		conn_close_at_once(session->relay.side[SIDE_SERVER].conn, abort_server);
 	if (session->server && !keep)
 		upstream_give_back(listener->upstream, session->server);
 	reuse_end(session);
+	pace_end(session);
 	if (session->reserved)
 		tcp_release(tcp, listener);
 	counter_add(&listener->row->closes[reason], 1);

@@ -1,8 +1,9 @@
 /* One proxied TCP connection: from accept to close, in named steps.
  *
  * Process: a worker. Owner: struct tcp (tcp.h), from whose slab it comes.
- * Steps:   reserve -> choose -> connect -> relay; a failed connect goes back to choose. Each step is a row in one table:
- *          name, function, deadline; one driver runs the table and one function ends it, always with a reason.
+ * Steps:   admit -> reserve -> choose -> wait -> connect -> relay; who got a server at once need not wait, and a failed connect goes back
+ * to choose. Each step is a row in one table: name, function, deadline; one driver runs the table and one function ends it, always with a
+ * reason.
  */
 #ifndef AEGIS_TCP_SESSION_H
 #define AEGIS_TCP_SESSION_H
@@ -15,8 +16,9 @@
 #include "shm/reasons.h"
 #include "upstream/upstream.h"
 
-enum step { STEP_RESERVE, STEP_CHOOSE, STEP_CONNECT, STEP_RELAY, N_STEPS };
+enum step { STEP_ADMIT, STEP_RESERVE, STEP_CHOOSE, STEP_LINE, STEP_CONNECT, STEP_RELAY, N_STEPS };
 
+struct pace;
 struct reuse;
 struct tcp;
 struct tcp_listener;
@@ -28,6 +30,8 @@ struct session {
 	struct tcp *tcp;
 	struct tcp_listener *listener;
 	struct server *server; /* held while not NULL */
+	struct waiter waiter;  /* for a server */
+	struct breaker_pass pass;
 	uint64_t accepted_ns;
 	uint64_t step_ns;         /* when the step began */
 	uint64_t activity_ns;     /* the last byte either way */
@@ -35,10 +39,13 @@ struct session {
 	uint64_t tick_ns;         /* when the relay wants its tick; WHEEL_NEVER = not at all */
 	struct sockaddr_in6 peer; /* IPv4 or IPv6; all zero for a unix socket */
 	enum step step;
+	struct pace *pace;   /* bandwidth and min_rate, or NULL */
 	struct reuse *reuse; /* what it has to do with a pool, or NULL */
 	bool reserved;       /* holds its place in max_connections */
+	bool waits;          /* in line */
 	bool client_spoke;   /* a byte came from the client */
 	bool server_spoke;
+	bool judged; /* how the connection goes is to be told: with pass, when it is known */
 	uint8_t n_tried;
 	uint16_t tried[CONFIG_MAX_RETRIES + 1];
 };
@@ -55,12 +62,21 @@ void session_end(struct session *session, enum reason reason);
 /* Its timer fired. */
 void session_due(struct session *session);
 
+/* Its server went down, and on_down = "close": end it, or dial another server. */
+void session_server_fell(struct session *session);
+
 /* Nothing is under way in it: relaying, nothing held, no byte for quiet_ns. */
 bool session_is_idle(const struct session *session, uint64_t now_ns, uint64_t quiet_ns);
 
 /* For reuse.c: once more from the connect step, with no server connection; the relay's tick is wanted at a time. */
 void session_reconnect(struct session *session);
 void session_tick_at(struct session *session, uint64_t due_ns);
+
+/* For wait.c: take a server; go on to the connect step with it. */
+must_check enum upstream_choice session_take(struct session *session);
+void session_connect(struct session *session);
+/* For pace.c: a deadline may have become earlier. */
+void session_arm(struct session *session);
 
 /* What the relay tells a session. */
 extern const struct relay_session_ops session_relay_ops;

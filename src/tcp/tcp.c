@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "os/region.h"
+#include "tcp/pace.h"
 #include "tcp/reuse.h"
+#include "tcp/wait.h"
 
 /* Connections that are being closed have their places for a turn; hot ones leave some more for the clients of a turn. */
 enum { CLOSING_SPARE = 64, CONNS_SPARE = 2 * CLOSING_SPARE, HOT_SPARE = 64 };
@@ -116,6 +118,38 @@ static const struct acceptor_owner acceptor_owner = {
 	.admit = on_admit, .not_accepted = on_not_accepted, .accepted = on_accepted, .paused = on_paused
 };
 
+/* --- servers that went down ------------------------------------------------------------------------------------------------- */
+
+void tcp_published(struct tcp *tcp)
+{
+	tcp->shared.published = true;
+	for (uint32_t i = 0; i < tcp->n_upstreams; i++)
+		upstream_follow(&tcp->upstreams[i], loop_now_ns(tcp->loop));
+}
+
+void tcp_beat(struct tcp *tcp)
+{
+	for (uint32_t i = 0; i < tcp->n_upstreams; i++)
+		upstream_look(&tcp->upstreams[i], loop_now_ns(tcp->loop));
+}
+
+/* Those that held one go on to others, and may find out that yet another one went down: hence again and again. */
+static void leave_fallen(struct tcp *tcp)
+{
+	while (tcp->shared.fell) {
+		tcp->shared.fell = false;
+		for (uint32_t i = 0; i < tcp->n_upstreams; i++)
+			upstream_leave_fallen(&tcp->upstreams[i]);
+		for (struct session *session = tcp->oldest, *next; session; session = next) {
+			next = session->next;
+			if (session->server && session->server->leaving)
+				session_server_fell(session);
+		}
+		for (uint32_t i = 0; i < tcp->n_upstreams; i++)
+			upstream_left_fallen(&tcp->upstreams[i]);
+	}
+}
+
 /* --- deadlines ----------------------------------------------------------------------------------------------------------- */
 
 static void on_due(struct wheel_entry *entry, void *arg)
@@ -134,8 +168,11 @@ static void on_wheel_timer(struct loop_timer *timer)
 void tcp_before_sleep(struct tcp *tcp)
 {
 	uint64_t now_ns = loop_now_ns(tcp->loop);
+	if (unlikely(tcp->shared.fell))
+		leave_fallen(tcp);
+	lines_before_sleep(&tcp->lines); /* clients first */
 	pools_before_sleep(&tcp->pools);
-	uint64_t next_ns = wheel_next_ns(&tcp->wheel);
+	uint64_t next_ns = upstreams_work(&tcp->shared) ? now_ns : wheel_next_ns(&tcp->wheel);
 	relay_engine_before_sleep(&tcp->engine);
 	if (next_ns >= tcp->wheel_timer_ns)
 		return; /* fires early enough, or nothing to wait for; an early one does no harm */
@@ -144,6 +181,8 @@ void tcp_before_sleep(struct tcp *tcp)
 }
 
 /* --- from the first to the last ------------------------------------------------------------------------------------------ */
+
+static const struct line_ops line_ops = { .serve = wait_serve, .spare = upstream_spare };
 
 static int init_listeners(struct tcp *tcp, const struct config *config, const struct tcp_places *places)
 {
@@ -156,22 +195,32 @@ static int init_listeners(struct tcp *tcp, const struct config *config, const st
 		tcp->listeners[i] = (struct tcp_listener){ .config = listener,
 			.upstream = &tcp->upstreams[listener->upstream],
 			.row = shm_listener_row(tcp->shm, tcp->seat, row),
-			.limit = limit_listener(row) };
+			.limit = limit_listener(row),
+			.paced = pace_is_wanted(listener) };
+		bandwidth_init(&tcp->listeners[i].bandwidth, listener, &tcp->shm->listeners[row]);
+		int error = door_init(&tcp->listeners[i].door, listener, tcp->shm, row);
+		if (error)
+			return error;
+		tcp->n_listeners++;
 	}
 	return 0;
 }
 
 static int init_upstreams(struct tcp *tcp, const struct config *config, const struct tcp_places *places, uint32_t start)
 {
+	tcp->shared = (struct upstreams){ .shm = tcp->shm, .seat = tcp->seat, .start = start, .pools = &tcp->pools, .lines = &tcp->lines };
 	tcp->upstreams = calloc(config->n_upstreams, sizeof *tcp->upstreams);
 	if (!tcp->upstreams)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->n_upstreams; i++) {
-		int error = upstream_init(&tcp->upstreams[i], &config->upstreams[i], places->servers[i], tcp->shm, tcp->seat, start,
-		        &tcp->pools, places->boxes ? places->boxes[i] : NULL);
+		const struct upstream_places own = {
+			.row = places->upstreams[i], .servers = places->servers[i], .boxes = places->boxes ? places->boxes[i] : NULL
+		};
+		int error = upstream_init(&tcp->upstreams[i], &tcp->shared, &config->upstreams[i], &own);
 		if (error)
 			return error;
 		tcp->n_upstreams++;
+		upstream_look(&tcp->upstreams[i], loop_now_ns(tcp->loop)); /* before anything is dialled */
 	}
 	return 0;
 }
@@ -200,15 +249,35 @@ uint32_t tcp_box_descriptors(const struct config *config)
 	return (uint32_t)count;
 }
 
+static int reserve_slab(struct slab *slab, size_t object_bytes, size_t capacity)
+{
+	void *region;
+	int error = region_reserve(slab_region_bytes(object_bytes, capacity), &region);
+	if (!error)
+		slab_init(slab, region, object_bytes, capacity);
+	return error;
+}
+
+static void close_slab(const struct slab *slab)
+{
+	if (slab->region)
+		region_close(slab->region, slab_region_bytes(slab->object_bytes, slab->capacity));
+}
+
+static bool is_paced(const struct config *config)
+{
+	bool paced = false;
+	for (size_t i = 0; i < config->n_listeners; i++)
+		paced = paced || pace_is_wanted(&config->listeners[i]);
+	return paced;
+}
+
 static int init_pools(struct tcp *tcp, const struct config *config, uint32_t workers, uint32_t capacity)
 {
 	uint32_t most = tcp_hot_most(config);
-	void *region;
 	int error = pools_init(&tcp->pools, tcp->loop, &tcp->conns, tcp->shm, tcp->seat, workers, most, CONNS_SPARE + HOT_SPARE);
 	if (!error && most)
-		error = region_reserve(slab_region_bytes(sizeof(struct reuse), capacity), &region);
-	if (!error && most)
-		slab_init(&tcp->reuses, region, sizeof(struct reuse), capacity);
+		error = reserve_slab(&tcp->reuses, sizeof(struct reuse), capacity);
 	return error;
 }
 
@@ -216,7 +285,6 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct ring *ring, const struct
         struct shm *shm, uint32_t seat, uint32_t capacity, uint32_t hot, size_t buffers, unsigned pipes, uint32_t start,
         struct accept_socket *sockets, uint32_t n_sockets)
 {
-	void *region;
 	*tcp = (struct tcp){ .loop = loop, .shm = shm, .seat = seat, .seat_row = &shm->seats[seat], .wheel_timer_ns = WHEEL_NEVER };
 	wheel_init(&tcp->wheel, loop_now_ns(loop));
 	loop_timer_init(&tcp->wheel_timer, on_wheel_timer);
@@ -233,14 +301,15 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct ring *ring, const struct
 	if (!error)
 		error = conns_init(&tcp->conns, loop, ring, conn_capacity(capacity, hot), &tcp->seat_row->buffer_exhausted);
 	if (!error)
-		error = region_reserve(slab_region_bytes(sizeof(struct session), capacity), &region);
-	if (!error) {
-		slab_init(&tcp->sessions, region, sizeof(struct session), capacity);
+		error = reserve_slab(&tcp->sessions, sizeof(struct session), capacity);
+	if (!error && is_paced(config))
+		error = reserve_slab(&tcp->paces, sizeof(struct pace), capacity);
+	if (!error)
 		error = init_pools(tcp, config, places->workers, capacity);
-	}
-	if (!error) {
+	if (!error)
+		error = lines_init(&tcp->lines, loop, shm, seat, places->bells, &line_ops);
+	if (!error)
 		error = init_upstreams(tcp, config, places, start);
-	}
 	if (!error)
 		error = init_listeners(tcp, config, places);
 	if (error) {
@@ -258,15 +327,17 @@ void tcp_close_pools(struct tcp *tcp)
 
 void tcp_fini(struct tcp *tcp)
 {
+	lines_fini(&tcp->lines);
 	pools_fini(&tcp->pools);
 	for (uint32_t i = 0; i < tcp->n_upstreams; i++)
 		upstream_fini(&tcp->upstreams[i]);
 	free(tcp->upstreams);
+	for (uint32_t i = 0; i < tcp->n_listeners; i++)
+		door_fini(&tcp->listeners[i].door);
 	free(tcp->listeners);
-	if (tcp->sessions.region)
-		region_close(tcp->sessions.region, slab_region_bytes(sizeof(struct session), tcp->sessions.capacity));
-	if (tcp->reuses.region)
-		region_close(tcp->reuses.region, slab_region_bytes(sizeof(struct reuse), tcp->reuses.capacity));
+	close_slab(&tcp->sessions);
+	close_slab(&tcp->reuses);
+	close_slab(&tcp->paces);
 	conns_fini(&tcp->conns);
 	buffers_fini(&tcp->engine.buffers);
 	pipes_fini(&tcp->pipes);

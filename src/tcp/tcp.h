@@ -7,6 +7,8 @@
 
 #include "net/acceptor.h"
 #include "relay/pipes.h"
+#include "tcp/bandwidth.h"
+#include "tcp/door.h"
 #include "tcp/session.h"
 
 struct tcp_listener {
@@ -14,6 +16,9 @@ struct tcp_listener {
 	struct upstream *upstream;
 	struct listener_row *row; /* this worker's counters */
 	uint32_t limit;           /* its connections over all workers */
+	struct door door;
+	struct bandwidth bandwidth;
+	bool paced; /* its sessions have a struct pace */
 };
 
 struct tcp {
@@ -29,12 +34,16 @@ struct tcp {
 	struct pipes pipes;
 	struct slab sessions;
 	struct slab reuses; /* as many; of zero size where no upstream has a pool */
+	struct slab paces;  /* likewise; of zero size where no listener has bandwidth or min_rate */
 	struct pools pools;
+	struct lines lines;
 	struct session *oldest, *newest;
 	struct acceptor acceptor;
 	struct tcp_listener *listeners;
+	uint32_t n_listeners;
 	struct upstream *upstreams;
 	uint32_t n_upstreams;
+	struct upstreams shared; /* by the upstreams */
 	struct log_gate pause_gate;
 	void (*empty)(void *arg); /* called when the last session ended */
 	void *empty_arg;
@@ -42,8 +51,10 @@ struct tcp {
 
 struct tcp_places {
 	const uint32_t *listeners;      /* [listener]: row in shared memory */
+	const uint32_t *upstreams;      /* [upstream]: row in shared memory */
 	const uint32_t *const *servers; /* [upstream][server]: row in shared memory */
 	const struct box *const *boxes; /* [upstream]: NULL, or [server]; NULL where nobody shares */
+	const struct bells *bells;      /* of workers, one for each slot */
 	uint32_t workers;               /* of the generation */
 };
 
@@ -64,8 +75,14 @@ void tcp_fini(struct tcp *tcp);
 /* Hot connections are of no use any more: close them, keep none. Before the ring goes away at the latest. */
 void tcp_close_pools(struct tcp *tcp);
 
+/* The master published the settings: see upstream_follow(). Before the first client. */
+void tcp_published(struct tcp *tcp);
+
 /* To be called before the loop sleeps: wake up for the next deadline. */
 void tcp_before_sleep(struct tcp *tcp);
+
+/* To be called about once a second: hear of servers that went down, though no client comes. */
+void tcp_beat(struct tcp *tcp);
 
 /* End up to count sessions in which nothing is under way and no byte passed for quiet_ns, the oldest first. Returns how many. */
 uint32_t tcp_end_idle(struct tcp *tcp, uint32_t count, uint64_t quiet_ns, enum reason reason);

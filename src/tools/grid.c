@@ -73,6 +73,11 @@ void grid_print(struct grid *grid, int indent, FILE *out)
 	}
 	if (grid->failed)
 		fputs("(out of memory)\n", out);
+	grid_drop(grid);
+}
+
+void grid_drop(struct grid *grid)
+{
 	for (size_t i = 0; i < grid->n; i++)
 		free(grid->cells[i]);
 	free(grid->cells);

@@ -81,7 +81,8 @@ static int copy_seat(int fd, const struct segment_copy *copy, uint32_t seat, cha
 static int copy_used(int fd, const struct segment_copy *copy, char *why, size_t why_size)
 {
 	const struct shm *shm = &copy->shm;
-	uint64_t listeners = sums_n_listeners(shm), servers = sums_n_servers(shm), seats = shm->dims.seats;
+	uint64_t listeners = sums_n_listeners(shm), servers = sums_n_servers(shm), upstreams = sums_n_upstreams(shm);
+	uint64_t seats = shm->dims.seats;
 	const struct {
 		const void *first;
 		uint64_t size;
@@ -89,6 +90,11 @@ static int copy_used(int fd, const struct segment_copy *copy, char *why, size_t 
 		{ shm_limit(shm, limit_global()), sizeof(struct limit) },
 		{ shm_limit(shm, limit_listener(0)), listeners * sizeof(struct limit) },
 		{ shm_limit(shm, limit_server(shm, 0)), servers * sizeof(struct limit) },
+		{ shm_limit(shm, limit_upstream(shm, 0)), upstreams * sizeof(struct limit) },
+		{ shm->upstreams, upstreams * sizeof(struct shm_upstream) },
+		/* Of the tables of client addresses only what they count. */
+		{ shm->rates.shared, sizeof *shm->rates.shared },
+		{ shm->affinities.shared, sizeof *shm->affinities.shared },
 		{ shm->listeners, listeners * sizeof(struct shm_listener) },
 		{ shm->servers, servers * sizeof(struct shm_server) },
 		{ shm->seats, seats * sizeof(struct shm_seat) },

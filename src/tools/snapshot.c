@@ -58,6 +58,38 @@ static void make_listener(const struct shm *shm, uint32_t row, struct snapshot_l
 	sums_add_listener(shm, row, &out->totals);
 }
 
+static void make_upstream(const struct shm *shm, uint32_t row, struct snapshot_upstream *out)
+{
+	const struct shm_upstream *upstream = &shm->upstreams[row];
+	const struct limit *line = shm_limit(shm, limit_upstream(shm, row));
+	TAKE_STRING(out->name, upstream->name);
+	out->row = row;
+	out->in_use = atomic_load(&upstream->in_use) != 0;
+	out->waiting = atomic_load(&line->used);
+	out->queue_max = atomic_load(&line->max);
+	out->epoch = atomic_load(&upstream->epoch);
+}
+
+const struct snapshot_upstream *snapshot_upstream(const struct snapshot *snapshot, const char *name)
+{
+	for (size_t i = 0; i < snapshot->n_upstreams; i++)
+		if (strcmp(snapshot->upstreams[i].name, name) == 0)
+			return &snapshot->upstreams[i];
+	return NULL;
+}
+
+static void take_addresses(const struct addresses *addresses, struct snapshot_server *out)
+{
+	struct addr found[ADDRESSES_MOST];
+	uint32_t sequence = 0;
+	size_t n;
+	if (!addresses_read(addresses, &sequence, found, &n))
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (found[i].sa.sa_family == AF_INET || found[i].sa.sa_family == AF_INET6)
+			addr_format(&found[i], out->addresses[out->n_addresses++], SNAPSHOT_IP_SIZE);
+}
+
 static void make_server(const struct shm *shm, uint32_t row, struct snapshot_server *out)
 {
 	const struct shm_server *server = &shm->servers[row];
@@ -65,14 +97,18 @@ static void make_server(const struct shm *shm, uint32_t row, struct snapshot_ser
 	TAKE_STRING(out->upstream, server->upstream);
 	TAKE_STRING(out->name, server->name);
 	TAKE_STRING(out->address, server->address);
+	take_addresses(&server->addresses, out);
 	out->in_use = atomic_load(&server->in_use) != 0;
 	out->backup = (flags & SHM_SERVER_BACKUP) != 0;
 	out->disabled = (flags & SHM_SERVER_DISABLED) != 0;
 	out->weight = atomic_load(&server->weight);
+	out->soft_limit = atomic_load(&server->soft_limit);
 	sums_add_server(shm, row, &out->totals);
-	uint32_t held = atomic_load(&shm_limit(shm, limit_server(shm, row))->used);
-	out->active = held > out->totals.hot ? held - (uint32_t)out->totals.hot : 0;
+	const struct limit *limit = shm_limit(shm, limit_server(shm, row));
+	uint32_t held = atomic_load(&limit->used);
+	out->max = atomic_load(&limit->max);
 	out->totals.hot += atomic_load(&server->boxed);
+	out->active = held > out->totals.hot ? held - (uint32_t)out->totals.hot : 0;
 }
 
 /* The longest turn lately; a loop that does not turn at all cannot tell, but its beat is late then. */
@@ -166,24 +202,52 @@ static int group_servers(struct snapshot *snapshot)
 	return 0;
 }
 
-static int make_lists(struct snapshot *snapshot, const struct shm *shm, uint64_t now_ns)
+static void make_listeners(struct snapshot *snapshot, const struct shm *shm, uint32_t n)
 {
-	uint32_t seats = shm->dims.seats, listeners = sums_n_listeners(shm), servers = sums_n_servers(shm);
-	snapshot->listeners = calloc((size_t)listeners + 1, sizeof *snapshot->listeners);
-	snapshot->servers = calloc((size_t)servers + 1, sizeof *snapshot->servers);
-	snapshot->workers = calloc((size_t)seats + 1, sizeof *snapshot->workers);
-	snapshot->slots = calloc((size_t)seats + 1, sizeof *snapshot->slots);
-	if (!snapshot->listeners || !snapshot->servers || !snapshot->workers || !snapshot->slots)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < listeners; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		if (shm->listeners[i].name[0] == '\0')
 			continue;
 		make_listener(shm, i, &snapshot->listeners[snapshot->n_listeners++]);
 		sums_add_listener(shm, i, &snapshot->totals);
 	}
-	for (uint32_t i = 0; i < servers; i++)
-		if (shm->servers[i].name[0] != '\0')
-			make_server(shm, i, &snapshot->servers[snapshot->n_servers++]);
+}
+
+static void make_upstreams(struct snapshot *snapshot, const struct shm *shm, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (shm->upstreams[i].name[0] != '\0')
+			make_upstream(shm, i, &snapshot->upstreams[snapshot->n_upstreams++]);
+}
+
+static void make_servers(struct snapshot *snapshot, const struct shm *shm, uint32_t n, uint64_t now_ns)
+{
+	const struct snapshot_upstream *upstream = NULL;
+	for (uint32_t i = 0; i < n; i++) {
+		if (shm->servers[i].name[0] == '\0')
+			continue;
+		struct snapshot_server *server = &snapshot->servers[snapshot->n_servers++];
+		make_server(shm, i, server);
+		/* Mostly the one of the row before. */
+		if (upstream == NULL || strcmp(upstream->name, server->upstream) != 0)
+			upstream = snapshot_upstream(snapshot, server->upstream);
+		standing_make(&server->standing, &shm->servers[i], upstream ? &shm->upstreams[upstream->row] : NULL, now_ns);
+	}
+}
+
+static int make_lists(struct snapshot *snapshot, const struct shm *shm, uint64_t now_ns)
+{
+	uint32_t seats = shm->dims.seats, listeners = sums_n_listeners(shm), upstreams = sums_n_upstreams(shm),
+	         servers = sums_n_servers(shm);
+	snapshot->listeners = calloc((size_t)listeners + 1, sizeof *snapshot->listeners);
+	snapshot->upstreams = calloc((size_t)upstreams + 1, sizeof *snapshot->upstreams);
+	snapshot->servers = calloc((size_t)servers + 1, sizeof *snapshot->servers);
+	snapshot->workers = calloc((size_t)seats + 1, sizeof *snapshot->workers);
+	snapshot->slots = calloc((size_t)seats + 1, sizeof *snapshot->slots);
+	if (!snapshot->listeners || !snapshot->upstreams || !snapshot->servers || !snapshot->workers || !snapshot->slots)
+		return -ENOMEM;
+	make_listeners(snapshot, shm, listeners);
+	make_upstreams(snapshot, shm, upstreams);
+	make_servers(snapshot, shm, servers, now_ns);
 	for (uint32_t i = 0; i < seats; i++)
 		if (shm_seat_ever_used(shm, i))
 			add_seat(snapshot, &shm->seats[i], now_ns);
@@ -201,6 +265,9 @@ int snapshot_make(const struct shm *shm, uint64_t now_ns, struct snapshot **out)
 	const struct limit *limit = shm_limit(shm, limit_global());
 	snapshot->active = atomic_load(&limit->used);
 	snapshot->max = atomic_load(&limit->max);
+	snapshot->rate_evictions = rate_table_evictions(&shm->rates);
+	snapshot->rate_unbooked = rate_table_unbooked(&shm->rates);
+	snapshot->affinity_evictions = affinity_evictions(&shm->affinities);
 	int rc = make_lists(snapshot, shm, now_ns);
 	if (rc < 0) {
 		snapshot_free(snapshot);
@@ -226,6 +293,7 @@ void snapshot_free(struct snapshot *snapshot)
 	if (snapshot == NULL)
 		return;
 	free(snapshot->listeners);
+	free(snapshot->upstreams);
 	free(snapshot->servers);
 	free(snapshot->workers);
 	free(snapshot->slots);

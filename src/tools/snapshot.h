@@ -12,6 +12,7 @@
 #include <stdbool.h>
 
 #include "shm/sums.h"
+#include "tools/standing.h"
 
 struct worker_totals {
 #define X(field, metric, help) uint64_t field;
@@ -35,6 +36,17 @@ struct snapshot_listener {
 	struct listener_sum totals;
 };
 
+struct snapshot_upstream {
+	char name[SHM_NAME_SIZE];
+	uint32_t row;
+	bool in_use;
+	uint32_t waiting; /* clients in its line */
+	uint32_t queue_max;
+	uint64_t epoch;
+};
+
+enum { SNAPSHOT_IP_SIZE = 80 }; /* "[2001:db8::1%interface]:65535" */
+
 struct snapshot_server {
 	char upstream[SHM_NAME_SIZE];
 	char name[SHM_ADDRESS_SIZE];
@@ -42,8 +54,12 @@ struct snapshot_server {
 	bool in_use;
 	bool backup;
 	bool disabled;
-	uint32_t active; /* with a client; totals.hot wait for one */
-	uint32_t weight;
+	uint32_t active;          /* with a client; totals.hot wait for one */
+	uint32_t max, soft_limit; /* of both together; 0 = no limit */
+	uint32_t weight;          /* of the settings */
+	size_t n_addresses;       /* what its name stands for now; 0 where it has none */
+	char addresses[ADDRESSES_MOST][SNAPSHOT_IP_SIZE];
+	struct standing standing;
 	struct server_sum totals;
 };
 
@@ -84,9 +100,11 @@ struct snapshot {
 	uint32_t active;
 	uint32_t max; /* 0 = no limit */
 	struct master_totals master;
-	struct listener_sum totals; /* over all listeners, retired ones too */
-	size_t n_listeners, n_servers, n_workers, n_slots;
+	struct listener_sum totals;                                 /* over all listeners, retired ones too */
+	uint64_t rate_evictions, rate_unbooked, affinity_evictions; /* see rate_table.h and affinity.h */
+	size_t n_listeners, n_upstreams, n_servers, n_workers, n_slots;
 	struct snapshot_listener *listeners;
+	struct snapshot_upstream *upstreams;
 	struct snapshot_server *servers; /* those of one upstream side by side */
 	struct snapshot_worker *workers; /* by slot, then generation */
 	struct snapshot_slot *slots;     /* by slot */
@@ -98,6 +116,9 @@ must_check int snapshot_make(const struct shm *shm, uint64_t now_ns, struct snap
 /* Read the segment at path. 0 and *out, or a negative errno: -EINVAL with *why (not a segment, of another version, cut short),
  * the others are what opening or reading said. */
 must_check int snapshot_read(const char *path, uint64_t now_ns, struct snapshot **out, char *why, size_t why_size);
+
+/* The upstream of that name, or NULL. */
+const struct snapshot_upstream *snapshot_upstream(const struct snapshot *snapshot, const char *name);
 
 void snapshot_free(struct snapshot *snapshot);
 

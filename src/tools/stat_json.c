@@ -119,6 +119,10 @@ static void json_reloads(struct json *json, const struct snapshot *snapshot)
 	json_string(json, "last_note", snapshot->last_reload_note);
 	json_close(json, '}');
 	json_u64(json, "worker_restarts", snapshot->master.worker_restarts);
+	json_u64(json, "control_restarts", snapshot->master.control_restarts);
+	json_u64(json, "rate_evictions", snapshot->rate_evictions);
+	json_u64(json, "rate_unbooked", snapshot->rate_unbooked);
+	json_u64(json, "affinity_evictions", snapshot->affinity_evictions);
 }
 
 static void json_worker(struct json *json, const struct snapshot_worker *worker)
@@ -153,6 +157,7 @@ static void json_listener(struct json *json, const struct snapshot_listener *lis
 	json_u64(json, "received", totals->received_bytes);
 	json_u64(json, "sent", totals->sent_bytes);
 	json_u64(json, "retries", totals->retries);
+	json_u64(json, "queued", totals->queued);
 	json_open(json, "closes", '{');
 	for (unsigned i = 0; i < N_REASONS; i++)
 		json_u64(json, reason_name(i), totals->closes[i]);
@@ -161,16 +166,65 @@ static void json_listener(struct json *json, const struct snapshot_listener *lis
 	json_close(json, '}');
 }
 
+/* With milliseconds, or null. */
+static void json_ago(struct json *json, const char *key, uint64_t ns)
+{
+	json_key(json, key);
+	if (ns == STANDING_NEVER)
+		fputs("null", json->out);
+	else
+		fprintf(json->out, "%" PRIu64 ".%03" PRIu64, ns / NS_PER_S, ns % NS_PER_S / NS_PER_MS);
+}
+
+static void json_health(struct json *json, const struct standing *standing)
+{
+	json_open(json, "health", '{');
+	json_bool(json, "checked", standing->is_checked);
+	json_string(json, "state", health_state_name(standing->health));
+	json_string(json, "result", health_result_text(standing->last.result));
+	json_u64(json, "detail", standing->last.detail);
+	json_ms(json, "latency_ms", standing->last.latency_ns);
+	json_ago(json, "checked_seconds_ago", standing->checked_ago_ns);
+	json_ago(json, "changed_seconds_ago", standing->health_changed_ago_ns);
+	json_u64(json, "passed", standing->checks_passed);
+	json_u64(json, "failed", standing->checks_failed);
+	json_close(json, '}');
+}
+
+static void json_standing(struct json *json, const struct standing *standing)
+{
+	json_string(json, "state", standing_name(standing->state));
+	json_bool(json, "usable", standing->is_usable);
+	json_u64(json, "weight_now", standing->weight_now);
+	json_string(json, "override", override_mode_name(standing->override));
+	json_health(json, standing);
+	json_open(json, "breaker", '{');
+	json_string(json, "state", breaker_state_name(standing->breaker));
+	json_u64(json, "trips", standing->trips);
+	json_close(json, '}');
+	json_bool(json, "ejected", standing->ejected_for_ns > 0);
+	json_ago(json, "ejected_for_seconds", standing->ejected_for_ns);
+	json_u64(json, "ejections", standing->ejections);
+	json_ago(json, "recovered_seconds_ago", standing->recovered_ago_ns);
+}
+
 static void json_server(struct json *json, const struct snapshot_server *server)
 {
 	json_open(json, NULL, '{');
 	json_string(json, "name", server->name);
 	json_string(json, "address", server->address);
+	json_open(json, "addresses", '[');
+	for (size_t i = 0; i < server->n_addresses; i++)
+		json_string(json, NULL, server->addresses[i]);
+	json_close(json, ']');
 	json_u64(json, "active", server->active);
 	json_u64(json, "hot", server->totals.hot);
+	json_u64(json, "max", server->max);
+	json_u64(json, "soft_limit", server->soft_limit);
 	json_u64(json, "weight", server->weight);
 	json_bool(json, "backup", server->backup);
 	json_bool(json, "disabled", server->disabled);
+	json_standing(json, &server->standing);
 	json_u64(json, "total", server->totals.connections);
 	json_u64(json, "failures", server->totals.failures);
 	json_u64(json, "sent", server->totals.sent_bytes);
@@ -184,6 +238,15 @@ static void json_server(struct json *json, const struct snapshot_server *server)
 	json_u64(json, "stale_retries", server->totals.pool_stale_retries);
 	json_close(json, '}');
 	json_close(json, '}');
+}
+
+static void json_upstream(struct json *json, const struct snapshot *snapshot, const char *name)
+{
+	const struct snapshot_upstream *upstream = snapshot_upstream(snapshot, name);
+	json_string(json, "name", name);
+	json_u64(json, "waiting", upstream ? upstream->waiting : 0);
+	json_u64(json, "queue_max", upstream ? upstream->queue_max : 0);
+	json_u64(json, "epoch", upstream ? upstream->epoch : 0);
 }
 
 static void json_upstreams(struct json *json, const struct snapshot *snapshot)
@@ -201,7 +264,7 @@ static void json_upstreams(struct json *json, const struct snapshot *snapshot)
 			}
 			upstream = server->upstream;
 			json_open(json, NULL, '{');
-			json_string(json, "name", upstream);
+			json_upstream(json, snapshot, upstream);
 			json_open(json, "servers", '[');
 		}
 		json_server(json, server);

@@ -217,30 +217,71 @@ static void print_listener_max(const struct metric *metric, const struct snapsho
 			print_u64(metric, LABELS("listener", snapshot->listeners[i].name), snapshot->listeners[i].max, out);
 }
 
-static void print_server_active(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
+/* One for each server for which the condition holds. */
+#define SERVER_GAUGE(fn, condition, value)                                                                                   \
+	static void fn(const struct metric *metric, const struct snapshot *snapshot, FILE *out)                              \
+	{                                                                                                                    \
+		for (size_t i = 0; i < snapshot->n_servers; i++) {                                                           \
+			const struct snapshot_server *server = &snapshot->servers[i];                                        \
+			const struct standing *standing = &server->standing;                                                 \
+			(void)standing;                                                                                      \
+			if (condition)                                                                                       \
+				print_u64(metric, LABELS("upstream", server->upstream, "server", server->name), value, out); \
+		}                                                                                                            \
+	}
+SERVER_GAUGE(print_server_active, true, server->active)
+SERVER_GAUGE(print_server_max, server->in_use, server->max)
+SERVER_GAUGE(print_server_soft_limit, server->in_use, server->soft_limit)
+SERVER_GAUGE(print_server_weight, server->in_use, server->weight)
+SERVER_GAUGE(print_server_weight_now, server->in_use, standing->weight_now)
+SERVER_GAUGE(print_server_disabled, server->in_use, server->disabled)
+SERVER_GAUGE(print_server_usable, server->in_use, standing->is_usable)
+SERVER_GAUGE(print_server_up, server->in_use && standing->health != HEALTH_UNKNOWN, standing->health == HEALTH_UP)
+SERVER_GAUGE(print_server_breaker, server->in_use, standing->breaker)
+SERVER_GAUGE(print_server_ejected, server->in_use, standing->ejected_for_ns > 0)
+/* Counters, of retired rows too. */
+SERVER_GAUGE(print_server_trips, true, standing->trips)
+SERVER_GAUGE(print_server_ejections, true, standing->ejections)
+
+static void print_server_checks(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
 {
 	for (size_t i = 0; i < snapshot->n_servers; i++) {
 		const struct snapshot_server *server = &snapshot->servers[i];
-		print_u64(metric, LABELS("upstream", server->upstream, "server", server->name), server->active, out);
+		print_u64(metric, LABELS("upstream", server->upstream, "server", server->name, "result", "passed"),
+		        server->standing.checks_passed, out);
+		print_u64(metric, LABELS("upstream", server->upstream, "server", server->name, "result", "failed"),
+		        server->standing.checks_failed, out);
 	}
 }
 
-static void print_server_weight(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
+static void print_server_check_time(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
 {
 	for (size_t i = 0; i < snapshot->n_servers; i++) {
 		const struct snapshot_server *server = &snapshot->servers[i];
-		if (server->in_use)
-			print_u64(metric, LABELS("upstream", server->upstream, "server", server->name), server->weight, out);
+		if (!server->in_use || server->standing.last.result == HEALTH_RESULT_NONE)
+			continue;
+		print_name(metric, "", LABELS("upstream", server->upstream, "server", server->name), out);
+		print_seconds(server->standing.last.latency_ns, out);
 	}
 }
 
-static void print_server_disabled(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
+static void print_queue_waiting(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
 {
-	for (size_t i = 0; i < snapshot->n_servers; i++) {
-		const struct snapshot_server *server = &snapshot->servers[i];
-		if (server->in_use)
-			print_u64(metric, LABELS("upstream", server->upstream, "server", server->name), server->disabled, out);
-	}
+	for (size_t i = 0; i < snapshot->n_upstreams; i++)
+		print_u64(metric, LABELS("upstream", snapshot->upstreams[i].name), snapshot->upstreams[i].waiting, out);
+}
+
+static void print_queue_max(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
+{
+	for (size_t i = 0; i < snapshot->n_upstreams; i++)
+		if (snapshot->upstreams[i].in_use)
+			print_u64(metric, LABELS("upstream", snapshot->upstreams[i].name), snapshot->upstreams[i].queue_max, out);
+}
+
+/* A number of the snapshot itself. */
+static void print_instance(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
+{
+	print_u64(metric, NO_LABELS, value_at(snapshot, metric), out);
 }
 
 static void print_slot_active(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
@@ -266,6 +307,14 @@ static void print_slot_lag(const struct metric *metric, const struct snapshot *s
 	{                                                  \
 		name, labels, help, METRIC_GAUGE, 0, print \
 	}
+#define COUNTER(name, labels, help, print)                   \
+	{                                                    \
+		name, labels, help, METRIC_COUNTER, 0, print \
+	}
+#define INSTANCE_COUNTER(name, help, field)                                                      \
+	{                                                                                        \
+		name, "", help, METRIC_COUNTER, offsetof(struct snapshot, field), print_instance \
+	}
 
 static const struct metric rows[] = { GAUGE("build_info", "version, engine", "Always 1; the labels tell what runs", print_build),
 	GAUGE("state", "state", "1 for the state that the instance is in, 0 for the others", print_state),
@@ -283,8 +332,28 @@ static const struct metric rows[] = { GAUGE("build_info", "version, engine", "Al
 #define X(field, metric, help) { metric, "upstream, server", help, METRIC_GAUGE, offsetof(struct server_sum, field), print_server },
 	SERVER_GAUGES(X)
 #undef X
-	        GAUGE("server_weight", "upstream, server", "The weight of the server", print_server_weight),
-	GAUGE("server_disabled", "upstream, server", "1 when the server is disabled, else 0", print_server_disabled),
+	        GAUGE("server_connections_max", "upstream, server",
+	                "The limit on connections to the server (max_connections), ready ones included; 0 = none", print_server_max),
+	GAUGE("server_soft_limit", "upstream, server", "From how many connections on others are preferred (soft_limit), 0 = none",
+	        print_server_soft_limit),
+	GAUGE("server_weight", "upstream, server", "The weight of the server in the settings", print_server_weight),
+	GAUGE("server_weight_now", "upstream, server", "The weight that counts now: less in slow start, or what the operator set",
+	        print_server_weight_now),
+	GAUGE("server_disabled", "upstream, server", "1 when the server is disabled in the settings, else 0", print_server_disabled),
+	GAUGE("server_usable", "upstream, server",
+	        "1 when a new connection may go to the server; 0 when it is disabled, draining, down, ejected, of weight 0, or its breaker "
+	        "refuses",
+	        print_server_usable),
+	GAUGE("server_up", "upstream, server",
+	        "1 when checks find the server up, 0 when down; absent while unknown: without checks, or before the first is over",
+	        print_server_up),
+	GAUGE("server_check_seconds", "upstream, server", "How long the last check took; absent before the first is over",
+	        print_server_check_time),
+	GAUGE("server_breaker_state", "upstream, server", "The circuit breaker: 0 closed (or none), 1 open, 2 half-open",
+	        print_server_breaker),
+	GAUGE("server_ejected", "upstream, server", "1 while the server is left out as an outlier, else 0", print_server_ejected),
+	GAUGE("queue_waiting", "upstream", "Clients that wait in line for a place at a server", print_queue_waiting),
+	GAUGE("queue_max", "upstream", "How many may wait (queue.size), 0 = there is no line", print_queue_max),
 	GAUGE("worker_connections_active", "worker", "Connections that the worker holds", print_slot_active),
 	GAUGE("worker_loop_lag_seconds", "worker", "The longest turn of the event loop in the last second", print_slot_lag),
 #define X(field, metric, help) { metric, "", help, METRIC_COUNTER, offsetof(struct master_totals, field), print_master },
@@ -293,18 +362,27 @@ static const struct metric rows[] = { GAUGE("build_info", "version, engine", "Al
 #define X(field, metric, help) { metric, "listener", help, METRIC_COUNTER, offsetof(struct listener_sum, field), print_listener },
 	        LISTENER_COUNTERS(X)
 #undef X
-	                { "connections_rejected_total", "listener, reason", "Connections turned away before any server was asked",
-	                        METRIC_COUNTER, 0, print_rejected },
-	{ "errors_total", "reason", "Connections that ended because something failed", METRIC_COUNTER, 0, print_errors },
-	{ "closes_total", "listener, reason", "Connections ended, by reason", METRIC_COUNTER, 0, print_closes },
+	                COUNTER("connections_rejected_total", "listener, reason", "Connections turned away before any server was asked",
+	                        print_rejected),
+	COUNTER("errors_total", "reason", "Connections that ended because something failed", print_errors),
+	COUNTER("closes_total", "listener, reason", "Connections ended, by reason", print_closes),
+	INSTANCE_COUNTER("rate_evictions_total", "Clients whose rate was forgotten to make room for others (rate_limit)", rate_evictions),
+	INSTANCE_COUNTER("rate_unbooked_total", "Connections let through uncounted while a rate was being written", rate_unbooked),
+	INSTANCE_COUNTER(
+	        "affinity_evictions_total", "Clients whose server was forgotten to make room for others (affinity)", affinity_evictions),
 #define X(field, metric, help) { metric, "upstream, server", help, METRIC_COUNTER, offsetof(struct server_sum, field), print_server },
 	SERVER_COUNTERS(X)
 #undef X
+	        COUNTER("server_checks_total", "upstream, server, result", "Checks of the server that passed and that failed",
+	                print_server_checks),
+	COUNTER("server_breaker_trips_total", "upstream, server", "Times the circuit breaker opened, or its probes were not answered",
+	        print_server_trips),
+	COUNTER("server_ejections_total", "upstream, server", "Times the server was ejected as an outlier", print_server_ejections),
 #define X(field, metric, help) { metric, "worker", help, METRIC_COUNTER, offsetof(struct worker_totals, field), print_slot },
-	        WORKER_COUNTERS(X)
+	WORKER_COUNTERS(X)
 #undef X
 #define X(field, metric, help) { metric, "listener", help, METRIC_HISTOGRAM, offsetof(struct listener_sum, field), print_histograms },
-	                LISTENER_HISTOGRAMS(X)
+	        LISTENER_HISTOGRAMS(X)
 #undef X
 };
 

@@ -47,9 +47,12 @@ static void print_instance(const struct snapshot *snapshot, FILE *out)
 	fprintf(out, "Aegis %s, %s, generation %" PRIu32 ", up %s, pid %" PRId32 ", engine %s\n", snapshot->version,
 	        instance_state_name(snapshot->state), snapshot->generation, units_human_ns(snapshot->uptime_ns, up, sizeof up),
 	        snapshot->master_pid, snapshot->engine);
-	fprintf(out, "settings: %s; reloads: %" PRIu64 " ok, %" PRIu64 " failed; workers replaced: %" PRIu64 "\n",
+	fprintf(out, "settings: %s; reloads: %" PRIu64 " ok, %" PRIu64 " failed; workers replaced: %" PRIu64,
 	        snapshot->config_file[0] != '\0' ? snapshot->config_file : "command line", snapshot->master.reloads_ok,
 	        snapshot->master.reloads_failed, snapshot->master.worker_restarts);
+	if (snapshot->master.control_restarts != 0)
+		fprintf(out, "; control processes replaced: %" PRIu64, snapshot->master.control_restarts);
+	fputc('\n', out);
 	if (snapshot->last_reload_unix_s == 0)
 		return;
 	time_t when = (time_t)snapshot->last_reload_unix_s;
@@ -147,17 +150,45 @@ static void print_listeners(const struct snapshot *snapshot, FILE *out)
 	grid_print(&grid, 0, out);
 }
 
+/* In one cell, and early in the row: what a narrow screen cuts off is behind it. */
+static void add_state(struct grid *grid, const struct standing *standing)
+{
+	char text[UNIT_TEXT_SIZE];
+	if (standing->state == STANDING_EJECTED)
+		grid_add(grid, "ejected, %s left", units_human_ns(standing->ejected_for_ns, text, sizeof text));
+	else if (standing->state == STANDING_SLOW_START)
+		grid_add(grid, "slow start %" PRIu32 " %%", standing->slow_start_percent);
+	else
+		grid_add(grid, "%s", standing->state == STANDING_UNKNOWN ? "-" : standing_name(standing->state));
+}
+
+static void add_weight(struct grid *grid, const struct snapshot_server *server)
+{
+	const char *backup = server->backup ? "backup " : "";
+	if (server->standing.weight_now == server->weight)
+		grid_add(grid, "%s%" PRIu32, backup, server->weight);
+	else
+		grid_add(grid, "%s%" PRIu32 "/%" PRIu32, backup, server->standing.weight_now, server->weight);
+}
+
+static void add_max(struct grid *grid, uint32_t max)
+{
+	if (max == 0)
+		grid_add(grid, "-");
+	else
+		grid_add(grid, "%" PRIu32, max);
+}
+
 static void add_server(struct grid *grid, const struct snapshot_server *server, bool first)
 {
 	grid_add(grid, "%s", first ? server->upstream : "");
 	grid_add(grid, "%s", server->name);
+	add_state(grid, &server->standing);
 	grid_add(grid, "%s", strcmp(server->name, server->address) == 0 ? "" : server->address);
-	if (server->disabled)
-		grid_add(grid, "disabled");
-	else
-		grid_add(grid, "%s%" PRIu32, server->backup ? "backup " : "", server->weight);
+	add_weight(grid, server);
 	grid_add(grid, "%" PRIu32, server->active);
 	add_u64(grid, server->totals.hot);
+	add_max(grid, server->max);
 	add_u64(grid, server->totals.connections);
 	add_u64(grid, server->totals.failures);
 	add_bytes(grid, server->totals.sent_bytes);
@@ -168,14 +199,95 @@ static void print_servers(const struct snapshot *snapshot, FILE *out)
 {
 	struct grid grid;
 	const char *upstream = NULL;
-	grid_init(&grid, "lllrrrrrrr");
-	TITLES(&grid, "UPSTREAM", "SERVER", "ADDRESS", "WEIGHT", "ACTIVE", "HOT", "TOTAL", "FAILED", "SENT", "RECEIVED");
+	grid_init(&grid, "llllrrrrrrrr");
+	TITLES(&grid, "UPSTREAM", "SERVER", "STATE", "ADDRESS", "WEIGHT", "ACTIVE", "HOT", "MAX", "TOTAL", "FAILED", "SENT", "RECEIVED");
 	for (size_t i = 0; i < snapshot->n_servers; i++) {
 		const struct snapshot_server *server = &snapshot->servers[i];
 		if (!server->in_use)
 			continue;
 		add_server(&grid, server, upstream == NULL || strcmp(upstream, server->upstream) != 0);
 		upstream = server->upstream;
+	}
+	fputc('\n', out);
+	grid_print(&grid, 0, out);
+}
+
+/* A result may have a number to it: the status that came, or an errno, where it does not say all by itself. */
+static void add_last_check(struct grid *grid, const struct standing *standing)
+{
+	const struct health_check *last = &standing->last;
+	if (last->result == HEALTH_RESULT_NONE)
+		grid_add(grid, "-");
+	else if (last->result == HEALTH_RESULT_STATUS && last->detail != 0)
+		grid_add(grid, "%s (%" PRIu32 ")", health_result_text(last->result), last->detail);
+	else if (last->result == HEALTH_RESULT_UNREACHABLE && last->detail != 0)
+		grid_add(grid, "%s (%s)", health_result_text(last->result), strerror((int)last->detail));
+	else
+		grid_add(grid, "%s", health_result_text(last->result));
+}
+
+static void add_ago(struct grid *grid, uint64_t ns)
+{
+	if (ns == STANDING_NEVER)
+		grid_add(grid, "-");
+	else
+		add_duration(grid, ns);
+}
+
+static void add_watched(struct grid *grid, const struct snapshot_server *server)
+{
+	const struct standing *standing = &server->standing;
+	grid_add(grid, "%s", server->upstream);
+	grid_add(grid, "%s", server->name);
+	add_last_check(grid, standing);
+	add_ago(grid, standing->last.result == HEALTH_RESULT_NONE ? STANDING_NEVER : standing->last.latency_ns);
+	add_ago(grid, standing->checked_ago_ns);
+	add_u64(grid, standing->checks_passed);
+	add_u64(grid, standing->checks_failed);
+	add_u64(grid, standing->trips);
+	grid_add(grid, "%" PRIu32, standing->ejections);
+}
+
+/* Servers of which something is known beyond their counters. */
+static void print_watched(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	bool any = false;
+	grid_init(&grid, "lllrrrrrr");
+	TITLES(&grid, "UPSTREAM", "SERVER", "LAST CHECK", "TOOK", "AGO", "PASSED", "FAILED", "TRIPS", "EJECTIONS");
+	for (size_t i = 0; i < snapshot->n_servers; i++) {
+		const struct snapshot_server *server = &snapshot->servers[i];
+		const struct standing *standing = &server->standing;
+		if (!server->in_use || (!standing->is_checked && standing->trips == 0 && standing->ejections == 0))
+			continue;
+		add_watched(&grid, server);
+		any = true;
+	}
+	if (!any) {
+		grid_drop(&grid);
+		return;
+	}
+	fputc('\n', out);
+	grid_print(&grid, 0, out);
+}
+
+static void print_queues(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	bool any = false;
+	grid_init(&grid, "lr");
+	TITLES(&grid, "QUEUE OF", "WAITING");
+	for (size_t i = 0; i < snapshot->n_upstreams; i++) {
+		const struct snapshot_upstream *upstream = &snapshot->upstreams[i];
+		if (!upstream->in_use || (upstream->queue_max == 0 && upstream->waiting == 0))
+			continue;
+		grid_add(&grid, "%s", upstream->name);
+		add_active(&grid, upstream->waiting, upstream->queue_max);
+		any = true;
+	}
+	if (!any) {
+		grid_drop(&grid);
+		return;
 	}
 	fputc('\n', out);
 	grid_print(&grid, 0, out);
@@ -209,5 +321,7 @@ void stat_print_tables(const struct snapshot *snapshot, FILE *out)
 	print_workers(snapshot, out);
 	print_listeners(snapshot, out);
 	print_servers(snapshot, out);
+	print_watched(snapshot, out);
+	print_queues(snapshot, out);
 	print_closes(snapshot, out);
 }

@@ -53,11 +53,10 @@ void hot_remove(struct hot *hot)
 
 void hot_close(struct hot *hot)
 {
-	struct pools *pools = hot->pool->pools;
-	uint32_t limit = hot->pool->server->limit;
-	conn_close(hot->conn, false);
+	struct server *server = hot->pool->server;
+	conn_close_at_once(hot->conn, false);
 	hot_remove(hot);
-	limit_release(pools->shm, pools->seat, limit);
+	upstream_free_place(server);
 }
 
 /* --- what is heard of one that waits ----------------------------------------------------------------------------------------- */
@@ -192,7 +191,7 @@ static bool has_room(const struct pools *pools)
 bool pool_wants(const struct pool *pool)
 {
 	bool keeps = pool->lists[HOT_KEPT].n < pool->own_keep || pool->box;
-	return has_room(pool->pools) && keeps && !pool->server->config->disabled;
+	return has_room(pool->pools) && keeps && pool->server->usability == USABILITY_USABLE;
 }
 
 /* To the other workers: now, or as soon as nothing is under way on it. */
@@ -208,13 +207,22 @@ static void leave_to_all(struct hot *hot)
 		ensure(hot_rest(hot, HOT_LEAVING));
 }
 
+/* Clients of other workers wait, and it is their turn: they can have it out of the box, or its place. */
+static bool others_wait(const struct pool *pool)
+{
+	const struct line *line = &pool->server->upstream->line;
+	return line_is_busy(line) && !line_is_ours(line);
+}
+
 bool pool_give_back(struct pool *pool, const struct hot_conn *given)
 {
-	struct hot *hot = pool_wants(pool) ? slab_take(&pool->pools->hots) : NULL;
+	bool others = others_wait(pool);
+	bool wanted = pool_wants(pool) && (pool->box || !others);
+	struct hot *hot = wanted ? slab_take(&pool->pools->hots) : NULL;
 	if (!hot)
 		return false;
 	*hot = (struct hot){ .pool = pool, .conn = given->conn, .sent_bytes = given->sent_bytes, .state = N_HOT_STATES };
-	if (pool->box && pool->lists[HOT_KEPT].n >= pool->own_keep)
+	if (pool->box && (others || pool->lists[HOT_KEPT].n >= pool->own_keep))
 		leave_to_all(hot);
 	else if (hot_rest(hot, HOT_KEPT))
 		counter_add(&pool->server->row->pool_kept, 1);
@@ -278,6 +286,12 @@ static bool evict_oldest(struct pool *pool, enum hot_state state)
 	return hot != NULL;
 }
 
+bool pool_evict(struct pool *pool)
+{
+	return evict_oldest(pool, HOT_KEPT) || evict_oldest(pool, HOT_LEAVING) || evict_oldest(pool, HOT_WARM) ||
+	       (pool->box && pool_drop_boxed(pool)) || evict_oldest(pool, HOT_DIALLING);
+}
+
 uint32_t pools_evict(struct pools *pools, uint32_t count)
 {
 	uint32_t evicted = 0, before;
@@ -310,9 +324,11 @@ int pools_init(struct pools *pools, struct loop *loop, struct conns *conns, stru
 }
 
 void pool_init(struct pool *pool, struct pools *pools, struct server *server, const struct upstream_config *config,
-        struct shm_server *shared_row, const struct box *box)
+        const struct condition_rules *rules, struct shm_server *shared_row, const struct box *box)
 {
-	*pool = (struct pool){ .pools = pools, .next = pools->all, .server = server, .config = config, .shared_row = shared_row };
+	*pool = (struct pool){
+		.pools = pools, .next = pools->all, .server = server, .config = config, .rules = rules, .shared_row = shared_row
+	};
 	pool_share_init(pool, box, pools->workers);
 	if (!pools->all)
 		loop_timer_start(pools->loop, &pools->beat, BEAT_NS);

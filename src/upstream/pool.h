@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "net/conn.h"
+#include "shm/condition.h"
 #include "shm/limit.h"
 #include "upstream/box.h"
 
@@ -34,6 +35,7 @@ struct hot {
 	uint64_t since_ns;   /* in this state */
 	uint64_t sent_bytes; /* to the server, by all clients so far */
 	enum hot_state state;
+	struct breaker_pass pass; /* while HOT_DIALLING */
 };
 
 struct hot_list {
@@ -47,12 +49,14 @@ struct pool {
 	struct pool *next_due;
 	struct server *server;
 	const struct upstream_config *config;
+	const struct condition_rules *rules;
 	struct hot_list lists[N_HOT_STATES];
 	uint32_t own_keep;     /* of the kept ones, so many in this worker, */
 	uint32_t box_keep;     /* and so many in the box of all, */
 	const struct box *box; /* NULL = none */
 	struct shm_server *shared_row;
-	uint32_t addresses[SERVER_MAX_ADDRESSES]; /* hashes of the server's */
+	uint32_t addresses[SERVER_MAX_ADDRESSES]; /* hashes of the server's, */
+	uint32_t addresses_version;               /* and which ones; 0 = not hashed yet */
 	bool due;                                 /* linked by next_due: looks for room to dial before the loop sleeps */
 	uint64_t retry_ns;                        /* no dialling before this */
 	uint64_t backoff_ns;                      /* 0 = the last attempt was good */
@@ -86,19 +90,27 @@ uint32_t pools_evict(struct pools *pools, uint32_t count);
 /* To be called before the loop sleeps: dial what is missing. */
 void pools_before_sleep(struct pools *pools);
 
+/* Close one that waits for a client, or for the server, of which a place is needed. False when there is none. */
+must_check bool pool_evict(struct pool *pool);
+
 /* How many there may be in the pools of a worker. */
 uint32_t pool_most(const struct upstream_config *config);
 /* Begin to keep warm ones for a server. shared_row is the server's; box may be NULL. */
 void pool_init(struct pool *pool, struct pools *pools, struct server *server, const struct upstream_config *config,
-        struct shm_server *shared_row, const struct box *box);
+        const struct condition_rules *rules, struct shm_server *shared_row, const struct box *box);
 
-/* How many of the server's places it holds. */
+/* How many of the server's places it holds; and those in the box, which are nobody's. */
 static inline uint32_t pool_holds(const struct pool *pool)
 {
 	uint32_t count = 0;
 	for (enum hot_state state = 0; state < N_HOT_STATES; state++)
 		count += pool->lists[state].n;
 	return count;
+}
+
+static inline uint32_t pool_boxed(const struct pool *pool)
+{
+	return pool->box ? atomic_load_explicit(&pool->shared_row->boxed, memory_order_relaxed) : 0;
 }
 
 /* A connection that was taken. */

@@ -36,11 +36,18 @@ static void log_failure(struct pool *pool, int error, uint64_t now_ns)
 		        pool->server->config->name, strerror(error), (unsigned long long)held_back);
 }
 
-static void dial_failed(struct pool *pool, int error)
+static bool is_our_trouble(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
+static void dial_failed(struct pool *pool, struct breaker_pass pass, int error)
 {
 	uint64_t now_ns = loop_now_ns(pool->pools->loop);
-	if (error != EMFILE && error != ENFILE && error != ENOMEM && error != ENOBUFS)
+	if (!is_our_trouble(error))
 		counter_add(&pool->server->row->failures, 1);
+	if (!is_our_trouble(error) && error != EADDRNOTAVAIL)
+		condition_report(pool->server->condition, pool->rules, &pass, false, now_ns);
 	server_addr_failed(pool->server);
 	log_failure(pool, error, now_ns);
 	pool_back_off(pool, now_ns);
@@ -50,6 +57,7 @@ static void established(struct hot *hot)
 {
 	struct pool *pool = hot->pool;
 	counter_add(&pool->server->row->connections, 1);
+	condition_report(pool->server->condition, pool->rules, &hot->pass, true, loop_now_ns(pool->pools->loop));
 	if (hot_rest(hot, HOT_WARM))
 		return;
 	pool_back_off(pool, loop_now_ns(pool->pools->loop));
@@ -63,31 +71,63 @@ static void on_dialled(struct conn *conn, unsigned events)
 		return;
 	int error = conn_dial_result(conn);
 	if (error) {
+		struct breaker_pass pass = hot->pass;
 		hot_close(hot);
-		dial_failed(pool, -error);
+		dial_failed(pool, pass, -error);
 		return;
 	}
 	established(hot);
 	pool_fill_soon(pool);
 }
 
+/* Only to a server that everybody may connect to: probes are for clients. */
+static bool may_dial(const struct pool *pool, uint64_t now_ns, struct breaker_pass *pass)
+{
+	struct condition *condition = pool->server->condition;
+	if (breaker_look(&condition->breaker, &pool->rules->breaker, now_ns) != BREAKER_PASS)
+		return false;
+	enum breaker_verdict verdict = condition_ask(condition, pool->rules, now_ns, pass);
+	if (verdict == BREAKER_PROBE)
+		condition_abandon(condition, pool->rules, pass);
+	return verdict == BREAKER_PASS;
+}
+
+/* Clients that wait come first, and connect_rate counts all. */
+static bool is_its_turn(struct pool *pool)
+{
+	const struct upstream *upstream = pool->server->upstream;
+	uint64_t now_ns = loop_now_ns(pool->pools->loop), due_ns = upstream_dial_ns(upstream, now_ns);
+	if (line_is_busy(&upstream->line))
+		return false;
+	if (due_ns > now_ns)
+		fill_again_at(pool, due_ns, now_ns);
+	return due_ns <= now_ns;
+}
+
 /* True when another one may be dialled, too. */
 static bool dial(struct pool *pool)
 {
+	struct breaker_pass pass;
 	struct pools *pools = pool->pools;
 	const struct addr *addr = server_addr(pool->server);
 	if (!addr || conns_room(pools->conns) <= pools->spare || pools->hots.in_use >= pools->hots.capacity)
 		return false;
+	if (!is_its_turn(pool) || !may_dial(pool, loop_now_ns(pools->loop), &pass))
+		return false;
 	if (!limit_reserve(pools->shm, pools->seat, pool->server->limit))
 		return false;
+	if (!upstream_may_dial(pool->server->upstream, loop_now_ns(pools->loop))) {
+		upstream_free_place(pool->server);
+		return false;
+	}
 	struct hot *hot = slab_take(&pools->hots);
 	ensure(hot);
-	*hot = (struct hot){ .pool = pool, .state = N_HOT_STATES };
+	*hot = (struct hot){ .pool = pool, .state = N_HOT_STATES, .pass = pass };
 	int error = conn_dial(pools->conns, addr, &pool->config->tcp, on_dialled, hot, &hot->conn);
 	if (error && error != -EINPROGRESS) {
 		slab_give_back(&pools->hots, hot);
-		limit_release(pools->shm, pools->seat, pool->server->limit);
-		dial_failed(pool, -error);
+		upstream_free_place(pool->server);
+		dial_failed(pool, pass, -error);
 		return false;
 	}
 	if (error == 0)
@@ -104,8 +144,8 @@ static bool is_wanted(const struct pool *pool)
 
 void pool_fill(struct pool *pool, uint64_t now_ns)
 {
-	const struct server_config *server = pool->server->config;
-	if (pool->pools->closed || server->disabled || server->weight == 0 || now_ns < pool->retry_ns)
+	const struct server *server = pool->server;
+	if (pool->pools->closed || server->usability != USABILITY_USABLE || server->weight == 0 || now_ns < pool->retry_ns)
 		return;
 	for (uint32_t dialled = 0; is_wanted(pool) && pool->lists[HOT_DIALLING].n < DIALS_AT_ONCE; dialled++) {
 		if (dialled == DIALS_AT_ONCE) {
@@ -125,7 +165,8 @@ void pool_end_overdue(struct pool *pool, uint64_t now_ns)
 	uint64_t limit_ns = pool->config->timeout.connect_ns;
 	struct hot *hot;
 	while (limit_ns && (hot = pool->lists[HOT_DIALLING].oldest) != NULL && now_ns - hot->since_ns >= limit_ns) {
+		struct breaker_pass pass = hot->pass;
 		hot_close(hot);
-		dial_failed(pool, ETIMEDOUT);
+		dial_failed(pool, pass, ETIMEDOUT);
 	}
 }

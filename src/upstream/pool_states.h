@@ -18,6 +18,8 @@ must_check bool hot_rest(struct hot *hot, enum hot_state state);
 must_check bool pool_lend(struct pool *pool, struct conn *conn);
 /* Take one out, with a place. */
 must_check bool pool_borrow(struct pool *pool, struct hot_conn *out);
+/* Close one that is in the box, and free its place. False when there is none. */
+bool pool_drop_boxed(struct pool *pool);
 /* Look for what is old or dead. */
 void pool_sweep_box(struct pool *pool);
 /* box: NULL, or one without descriptors: none. */

@@ -63,6 +63,7 @@ static void on_beat(struct loop_timer *timer)
 	if (worker->ring)
 		ring_trim(worker->ring);
 	buffers_trim(&worker->tcp.engine.buffers);
+	tcp_beat(&worker->tcp);
 	counter_add(&seat->log_drops, log_dropped() - worker->log_dropped);
 	worker->log_dropped = log_dropped();
 	set_title(worker, worker->draining ? "draining" : "running");
@@ -240,6 +241,7 @@ static void on_message(struct worker *worker, const struct channel_message *mess
 	case MESSAGE_GO:
 		atomic_store_explicit(&worker->seat->state, SEAT_RUNNING, memory_order_relaxed);
 		set_title(worker, "running");
+		tcp_published(&worker->tcp);
 		acceptor_start(&worker->tcp.acceptor);
 		break;
 	case MESSAGE_DRAIN:
@@ -319,7 +321,8 @@ static unsigned pipe_count(const struct worker *worker)
 
 static uint64_t own_descriptors(const struct worker *worker)
 {
-	return OWN_DESCRIPTORS + worker->n_sockets + 2 * pipe_count(worker) + tcp_box_descriptors(worker->args->config);
+	return OWN_DESCRIPTORS + worker->n_sockets + 2 * pipe_count(worker) + tcp_box_descriptors(worker->args->config) +
+	       worker->args->places.bells->n;
 }
 
 /* Two descriptors a connection, and one connection more than max_connections, which is the one to be rejected. */

@@ -1,6 +1,7 @@
 """Stopping, draining, reopening the log: each signal and each "aegis -s" verb does what it says, and loses nothing that it need not."""
 import contextlib
 import os
+import pathlib
 import re
 import signal
 import threading
@@ -331,6 +332,29 @@ class MasterKilled(Case):
         self.assertEqual(stat["pid"], second.pid)
         self.assertGreaterEqual(stat["connections"]["total"], total)
         first.check_log()
+
+    def test_counters_from_before_a_restart_of_the_machine(self):
+        """What a master left that ran before the machine was started anew is not taken over: its times lie in the future, if anywhere."""
+        server = Echo(self)
+        first, address = self.proxy(server.address)
+        first.lost = True
+        with dial(address) as sock:
+            echo(sock)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait_exit()
+        wait_until(lambda: not aegis.session_members(first.pid), "the workers to be gone")
+        boot_id = pathlib.Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+        with open(first.directory / "stats", "r+b") as stats:
+            header = stats.read(4096)
+            self.assertEqual(header.count(boot_id), 1)
+            stats.seek(header.index(boot_id))
+            stats.write(b"0" * len(boot_id))
+        second = self.aegis(None, directory=first.directory, config=first.config)
+        second.wait_log("is from before the machine was started: all counters begin at zero")
+        self.assertEqual(second.stat()["connections"]["total"], 0)
+        with dial(second.address()) as sock:
+            echo(sock)
+        second.wait_stat(lambda stat: stat["connections"]["total"] == 1, "the new count")
 
     def test_drain_timeout_ends_orphans(self):
         """A client that never leaves does not keep a worker without a master for ever."""

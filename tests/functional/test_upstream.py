@@ -165,10 +165,17 @@ class Failures(Servers):
         self.assertGreaterEqual(proxy.server("gone")["failures"], 4)
 
     def test_no_usable_server(self):
-        proxy, address = self.proxy(self.servers("ab", a={"disabled": True}, b={"weight": 0}))
-        with dial(address) as sock:
-            self.assertEqual(how_it_ends(sock)[1], b"")
-        proxy.wait_closes("no_server")
+        """Where none could ever be used the settings are wrong; where the only one is not to be used now, clients are closed at once."""
+        rows = self.servers("ab", a={"disabled": True}, b={"weight": 0})
+        self.must_fail(aegis.app(rows), 1, says=["upstreams[0].servers: all are disabled or have weight 0"])
+        dead = self.dead("x")
+        breaker = {"error_threshold": 1, "timeout": "1h", "probes": 1}
+        proxy, address = self.proxy([dead, *rows], upstream={"circuit_breaker": breaker, "retries": 0})
+        for reason in ("connect_refused", "no_server"):
+            with dial(address) as sock:
+                self.assertEqual(how_it_ends(sock)[1], b"")
+            proxy.wait_closes(reason)
+        self.assertEqual(proxy.server("x")["failures"], 1)
         self.assertEqual((self.echoes["a"].accepted, self.echoes["b"].accepted), (0, 0))
 
     def test_server_flaps_under_load(self):

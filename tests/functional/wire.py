@@ -137,15 +137,27 @@ def form(sock):
     return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
 
 
+class Dialled(socket.socket):
+    """The kernel tells a reset once: when connect() told it, a read would say that the stream has ended."""
+    was_reset = False
+
+    def recv(self, *args):
+        if self.was_reset:
+            raise ConnectionResetError
+        return super().recv(*args)
+
+
 def dial(address, seconds=20.0, receive_buffer=0):
     family, name = parse(address)
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = Dialled(family, socket.SOCK_STREAM)
     try:
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(seconds * SLOW)
-        with contextlib.suppress(ConnectionResetError):  # reset as soon as it was accepted: the next read or write tells
+        try:
             sock.connect(name)
+        except ConnectionResetError:  # as soon as it was accepted: the next read tells
+            sock.was_reset = True
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:

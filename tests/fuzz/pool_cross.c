@@ -250,11 +250,14 @@ static void on_step(struct loop_timer *timer)
 
 /* --- from the first to the last turn ----------------------------------------------------------------------------------------- */
 
-static void start_worker(struct world *world, uint32_t index, const uint32_t *listener_row, const uint32_t *const *server_rows)
+static void start_worker(
+        struct world *world, uint32_t index, const uint32_t *listener_row, uint32_t upstream_row, const uint32_t *const *server_rows)
 {
 	static const struct box none = { -1, -1 };
 	const struct box *boxes[] = { world->box.put_fd >= 0 ? &world->box : &none };
-	const struct tcp_places places = { .listeners = listener_row, .servers = server_rows, .boxes = boxes, .workers = WORKERS };
+	const struct tcp_places places = {
+		.listeners = listener_row, .upstreams = &upstream_row, .servers = server_rows, .boxes = boxes, .workers = WORKERS
+	};
 	struct sockaddr_in address;
 	struct tcp *tcp = &world->tcp[index];
 	world->sockets[index] = (struct accept_socket){ .fd = listen_on_loopback(&address) };
@@ -293,11 +296,12 @@ static void begin(struct world *world, uint64_t seed)
 	if (chance_percent(chance, 50))
 		use_ring(world);
 	segment_make(&world->shm, WORKERS, 1, 1);
-	uint32_t listener_row, server_row;
-	ensure(shm_claim_listener(&world->shm, "l", &listener_row) == 0 && shm_claim_server(&world->shm, "u", "s", &server_row) == 0);
+	uint32_t listener_row, upstream_row, server_row;
+	ensure(shm_claim_listener(&world->shm, "l", &listener_row) == 0 && shm_claim_upstream(&world->shm, "u", &upstream_row) == 0 &&
+	        shm_claim_server(&world->shm, "u", "s", &server_row) == 0);
 	const uint32_t *const server_rows[] = { &server_row };
 	for (uint32_t i = 0; i < WORKERS; i++)
-		start_worker(world, i, &listener_row, server_rows);
+		start_worker(world, i, &listener_row, upstream_row, server_rows);
 	loop_on_turn(world->loop, before_sleep, world);
 	loop_timer_init(&world->timer, on_step);
 	loop_timer_start(world->loop, &world->timer, 0);
@@ -314,7 +318,8 @@ static void count(const struct world *world)
 		sums.pinned += counter_get(&row->pool_pinned);
 		sums.stale += counter_get(&row->pool_stale);
 		sums.retries += counter_get(&row->pool_stale_retries);
-		if (!found && (counter_get(&row->hot) || limit_used(&world->shm, limit_server(&world->shm, 0))))
+		uint32_t boxed = world->box.put_fd >= 0 ? box_count(&world->box) : 0;
+		if (!found && (counter_get(&row->hot) || limit_used(&world->shm, limit_server(&world->shm, 0)) != boxed))
 			found = "connections are counted that are not there any more";
 	}
 }

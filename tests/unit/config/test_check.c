@@ -119,7 +119,14 @@ static void some_server_gets_connections(void **state)
 	assert_string_equal(errors_of_text(LISTENER
 	                            "upstreams = ( { name = \"u\";\nservers = ( { address = \"h:1\"; weight = 0; }, { address = \"h:2\"; "
 	                            "weight = 0; } ); } );"),
-	        "aegis.conf:3: upstreams[0].servers: all have weight 0, so none would get a connection; give one at least a weight\n");
+	        "aegis.conf:3: upstreams[0].servers: all have weight 0: no server could ever get a connection; give one at least a "
+	        "weight\n");
+	assert_string_equal(errors_of_text(LISTENER "upstreams = ( { name = \"u\";\nservers = ( { address = \"h:1\"; disabled = true; }, "
+	                                            "{ address = \"h:2\"; weight = 0; } ); } );"),
+	        "aegis.conf:3: upstreams[0].servers: all are disabled or have weight 0: no server could ever get a connection; enable one "
+	        "at least that has a weight\n");
+	config_free(load_text(LISTENER "upstreams = ( { name = \"u\"; servers = ( { address = \"h:1\"; disabled = true; }, { address = "
+	                               "\"h:2\"; backup = true; } ); } );"));
 	config_free(load_text(LISTENER "upstreams = ( { name = \"u\"; servers = ( { address = \"h:1\"; backup = true; }, { address = "
 	                               "\"h:2\"; weight = 0; } ); } );"));
 }
@@ -179,6 +186,16 @@ static void what_is_kept_must_be_understood(void **state)
 	config_free(load_text(POOL("warm = 3;"))); /* nothing is kept: no need to understand */
 }
 
+static void the_bounds_of_the_resolver(void **state)
+{
+	(void)state;
+	assert_string_equal(errors_of_text(LISTENER UPSTREAM "resolver = {\nmin_ttl = \"10m\"; };"),
+	        "aegis.conf:4: resolver.min_ttl: is more than max_ttl; write less, or a longer max_ttl\n");
+	assert_string_equal(errors_of_text(LISTENER UPSTREAM "resolver = {\nmax_ttl = \"10ms\"; };"),
+	        "aegis.conf:4: resolver.max_ttl: is less than min_ttl; write more, or a shorter min_ttl\n");
+	config_free(load_text(LISTENER UPSTREAM "resolver = { min_ttl = \"1m\"; max_ttl = \"60s\"; };"));
+}
+
 static void one_mistake_is_told_once(void **state)
 {
 	(void)state;
@@ -209,6 +226,7 @@ int main(void)
 		cmocka_unit_test(some_server_gets_connections),
 		cmocka_unit_test(nobody_connects_to_itself),
 		cmocka_unit_test(what_is_kept_must_be_understood),
+		cmocka_unit_test(the_bounds_of_the_resolver),
 		cmocka_unit_test(one_mistake_is_told_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, remove_directory);

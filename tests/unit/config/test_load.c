@@ -31,6 +31,10 @@ static void the_defaults(void **state)
 	assert_int_equal(config->drain.timeout_ns, 30 * NS_PER_S);
 	assert_int_equal(config->drain.pace, 0);
 	assert_int_equal(config->drain.max_generations, 4);
+	assert_int_equal(config->resolver.min_ttl_ns, NS_PER_S);
+	assert_int_equal(config->resolver.max_ttl_ns, 300 * NS_PER_S);
+	assert_int_equal(config->resolver.timeout_ns, 2 * NS_PER_S);
+	assert_int_equal(config->resolver.n_servers, 0);
 
 	assert_int_equal(config->n_listeners, 1);
 	const struct listener_config *listener = &config->listeners[0];
@@ -52,6 +56,15 @@ static void the_defaults(void **state)
 	assert_int_equal(listener->timeout.first_byte_ns, 0);
 	assert_int_equal(listener->timeout.idle_ns, 0);
 	assert_int_equal(listener->timeout.lifetime_ns, 0);
+	assert_int_equal(listener->n_allow, 0);
+	assert_int_equal(listener->n_deny, 0);
+	assert_int_equal(listener->rate_limit.connections_per_second, 0);
+	assert_int_equal(listener->rate_limit.burst, 100);
+	assert_int_equal(listener->rate_limit.per, RATE_LIMIT_PER_LISTENER);
+	assert_int_equal(listener->bandwidth.up_bytes_per_s, 0);
+	assert_int_equal(listener->bandwidth.down_bytes_per_s, 0);
+	assert_int_equal(listener->bandwidth.per, BANDWIDTH_PER_CONNECTION);
+	assert_int_equal(listener->min_rate_bytes_per_s, 0);
 
 	assert_int_equal(config->n_upstreams, 1);
 	const struct upstream_config *upstream = &config->upstreams[0];
@@ -61,12 +74,24 @@ static void the_defaults(void **state)
 	assert_int_equal(upstream->timeout.read_ns, 0);
 	assert_int_equal(upstream->retries, 2);
 	assert_int_equal(upstream->start_test, START_TEST_OFF);
+	assert_int_equal(upstream->affinity.ttl_ns, 0);
+	assert_int_equal(upstream->health.type, HEALTH_TYPE_NONE);
+	assert_int_equal(upstream->circuit_breaker.error_threshold, 0);
+	assert_int_equal(upstream->outlier.failures, 0);
+	assert_int_equal(upstream->slow_start_ns, 0);
+	assert_int_equal(upstream->when_all_down, ALL_DOWN_REFUSE);
+	assert_int_equal(upstream->on_down, ON_DOWN_KEEP);
+	assert_int_equal(upstream->queue.size, 0);
+	assert_int_equal(upstream->connect_rate_per_s, 0);
+	assert_int_equal(upstream->connect_burst, 0);
 	assert_true(upstream->tcp.nodelay);
 	assert_int_equal(upstream->tcp.keepalive_ns, 60 * NS_PER_S);
 	assert_int_equal(upstream->n_servers, 1);
 	const struct server_config *server = &upstream->servers[0];
 	assert_string_equal(server->name, "127.0.0.1:3000");
 	assert_int_equal(server->weight, 100);
+	assert_int_equal(server->max_connections, 0);
+	assert_int_equal(server->soft_limit, 0);
 	assert_false(server->backup);
 	assert_false(server->disabled);
 	assert_string_equal(server->file, in_directory("aegis.conf"));

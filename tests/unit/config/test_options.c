@@ -10,6 +10,14 @@
 #include "config/options.h"
 #include "config/value.h"
 
+/* Room for the settings of any object. */
+static union {
+	struct config config;
+	struct listener_config listener;
+	struct upstream_config upstream;
+	struct server_config server;
+} any;
+
 static size_t size_of(enum object object)
 {
 	while (object != OBJECT_TOP && !object_rows[object].list)
@@ -33,6 +41,7 @@ static void every_row_is_whole(void **state)
 			assert_non_null(option->words[word]);
 		assert_ptr_equal(option_find(option->object, option->key), option); /* once */
 		assert_int_equal(object_find(option->object, option->key), N_OBJECTS);
+		assert_int_equal(value_is_list(option), option->count_offset != 0);
 	}
 }
 
@@ -40,12 +49,6 @@ static void every_default_fits_its_own_row(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < n_option_rows; i++) {
-		static union {
-			struct config config;
-			struct listener_config listener;
-			struct upstream_config upstream;
-			struct server_config server;
-		} any;
 		const struct option *option = &option_rows[i];
 		char shown[256], written[256];
 		struct text a = text_of(shown, sizeof shown), b = text_of(written, sizeof written);
@@ -53,9 +56,13 @@ static void every_default_fits_its_own_row(void **state)
 		memset(&any, 0xff, sizeof any);
 		if (option->fallback == NULL || option->derived_default != NULL)
 			continue;
-		value_set_default(option, &any); /* ends the test where it does not fit */
+		value_set_default(option, true, &any); /* ends the test where it does not fit */
 		value_add_default(option, &b);
 		assert_true(b.length > 0);
+		if (value_is_list(option)) {
+			assert_string_equal(written, "[ ]");
+			continue;
+		}
 		value_add(option, &any, &a);
 		if (strcmp(shown, "\"1m\"") != 0) /* written as 60s */
 			assert_string_equal(shown, written);
@@ -80,6 +87,62 @@ static void every_object_is_reachable(void **state)
 	}
 }
 
+/* A group that is off when it is not written has a switch that is 0 then, and not when the group is there. */
+static void every_switch_works(void **state)
+{
+	(void)state;
+	size_t switches = 0, switched = 0;
+
+	for (enum object object = OBJECT_TOP; object < N_OBJECTS; object++) {
+		if (object_rows[object].switch_key == NULL) {
+			assert_true(object_is_on(object, &any));
+			continue;
+		}
+		const struct option *option = option_find(object, object_rows[object].switch_key);
+		assert_non_null(option);
+		assert_non_null(option->without_group);
+		assert_true(option->type == OPTION_NUMBER || option->type == OPTION_DURATION || option->type == OPTION_ENUM);
+		memset(&any, 0xff, sizeof any);
+		value_set_default(option, false, &any);
+		assert_false(object_is_on(object, &any));
+		if (option->fallback != NULL) {
+			value_set_default(option, true, &any);
+			assert_true(object_is_on(object, &any));
+		}
+		switches++;
+	}
+	for (size_t i = 0; i < n_option_rows; i++)
+		switched += option_rows[i].without_group != NULL;
+	assert_int_equal(switches, switched);
+}
+
+static void what_a_setting_is_only_for_is_there(void **state)
+{
+	(void)state;
+	char bytes[256];
+	size_t count = 0;
+
+	for (size_t i = 0; i < n_option_rows; i++) {
+		const struct option *option = &option_rows[i];
+		if (option->only_with == NULL)
+			continue;
+		const struct option *other = option_find(option->object, option->only_with);
+		assert_non_null(other);
+		assert_int_equal(other->type, OPTION_ENUM);
+		assert_true(option->only_words != 0 && option->only_words >> other->n_words == 0);
+		struct text use = text_of(bytes, sizeof bytes);
+		option_add_use(option, &use);
+		if (strcmp(option->key, "expect") == 0)
+			assert_string_equal(bytes, "type = \"tcp\", \"http\" or \"https\"");
+		else if (strcmp(option->key, "path") == 0)
+			assert_string_equal(bytes, "type = \"http\" or \"https\"");
+		else if (strcmp(option->key, "hash_key") == 0)
+			assert_string_equal(bytes, "balance = \"consistent_hash\"");
+		count++;
+	}
+	assert_true(count >= 7);
+}
+
 static void names_have_rules(void **state)
 {
 	(void)state;
@@ -95,6 +158,8 @@ int main(void)
 		cmocka_unit_test(every_row_is_whole),
 		cmocka_unit_test(every_default_fits_its_own_row),
 		cmocka_unit_test(every_object_is_reachable),
+		cmocka_unit_test(every_switch_works),
+		cmocka_unit_test(what_a_setting_is_only_for_is_there),
 		cmocka_unit_test(names_have_rules),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

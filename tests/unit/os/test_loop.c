@@ -284,6 +284,24 @@ static void test_turns_are_told(void **state)
 	assert_int_equal(sleeps, 2);
 }
 
+static void stop_before_sleep(void *arg)
+{
+	(void)arg;
+	loop_stop(loop);
+}
+
+static void test_who_stops_before_it_sleeps_does_not_sleep(void **state)
+{
+	(void)state;
+	struct loop_timer late;
+	loop_timer_init(&late, on_end_of_turn);
+	loop_timer_start(loop, &late, 20 * NS_PER_S);
+	loop_on_turn(loop, stop_before_sleep, NULL);
+	loop_run(loop);
+	assert_true(loop_timer_active(&late));
+	loop_timer_stop(loop, &late);
+}
+
 static void test_the_longest_turn_begins_anew_when_taken(void **state)
 {
 	(void)state;
@@ -430,6 +448,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_timers_fire_in_order_and_not_early, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_timer_that_starts_itself_does_not_hold_up_the_turn, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_turns_are_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_who_stops_before_it_sleeps_does_not_sleep, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_longest_turn_begins_anew_when_taken, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_an_edge_is_told_once, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_room_is_an_edge_too, set_up, tear_down),

@@ -38,6 +38,18 @@ static mode_t mode_of(const char *path)
 	return status.st_mode & 07777;
 }
 
+static void test_boot_id(void **state)
+{
+	(void)state;
+	char id[40] = "x", again[40], cut[8];
+	assert_ptr_equal(process_boot_id(id, sizeof id), id);
+	assert_int_equal(strlen(id), 36);
+	assert_int_equal(strspn(id, "0123456789abcdef-"), 36);
+	assert_string_equal(process_boot_id(again, sizeof again), id);
+	assert_int_equal(strlen(process_boot_id(cut, sizeof cut)), sizeof cut - 1);
+	assert_memory_equal(cut, id, sizeof cut - 1);
+}
+
 static void test_start_ticks(void **state)
 {
 	(void)state;
@@ -233,6 +245,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_boot_id),
 		cmocka_unit_test(test_start_ticks),
 		TEST(test_one_holder),
 		TEST(test_mode_whatever_the_umask),

@@ -32,7 +32,7 @@ static uint32_t random_below(uint32_t limit)
 static void start(enum balance_algorithm algorithm, uint32_t n, uint32_t first)
 {
 	balance_fini(&balance);
-	assert_int_equal(balance_init(&balance, algorithm, entries, n, first, load_of, loads), 0);
+	assert_int_equal(balance_init(&balance, algorithm, entries, n, first, 1, load_of, loads), 0);
 }
 
 static void set_up(enum balance_algorithm algorithm, const uint32_t *weights, uint32_t n)
@@ -71,12 +71,12 @@ static int tear_down_test(void **state)
 
 static int choose(void)
 {
-	return balance_choose(&balance, NULL, 0);
+	return balance_choose(&balance, 0, NULL, 0);
 }
 
 static int choose_after(uint16_t tried)
 {
-	return balance_choose(&balance, &tried, 1);
+	return balance_choose(&balance, 0, &tried, 1);
 }
 
 static void assert_sequence(const char *expected)
@@ -207,7 +207,7 @@ static void test_what_a_broken_one_leaves_is_spread(void **state)
 		int chosen = choose();
 		first[chosen]++;
 		if (chosen == 0) /* twice in the list, as when there was no other one for a while */
-			again[balance_choose(&balance, (const uint16_t[]){ 0, 0 }, 2)]++;
+			again[balance_choose(&balance, 0, (const uint16_t[]){ 0, 0 }, 2)]++;
 	}
 	assert_int_equal(first[0], 240);
 	assert_int_equal(first[1], 120);
@@ -307,8 +307,8 @@ static void test_backups_only_when_no_primary_is_left(void **state)
 		start((enum balance_algorithm)algorithm, 4, 0);
 		assert_sequence("abab");
 		assert_int_equal(choose_after(0), 1);
-		assert_int_equal(balance_choose(&balance, (const uint16_t[]){ 0, 1 }, 2), 2);
-		assert_int_equal(balance_choose(&balance, (const uint16_t[]){ 1, 0 }, 2), 2);
+		assert_int_equal(balance_choose(&balance, 0, (const uint16_t[]){ 0, 1 }, 2), 2);
+		assert_int_equal(balance_choose(&balance, 0, (const uint16_t[]){ 1, 0 }, 2), 2);
 		assert_int_equal(choose_after(1), 0);
 		entries[0].disabled = entries[1].disabled = true;
 		balance_update(&balance);
@@ -354,7 +354,7 @@ static void test_any_set_may_be_tried(void **state)
 			any_left |= entries[i].weight && !was_tried[i];
 			primary_left |= entries[i].weight && !was_tried[i] && !entries[i].backup;
 		}
-		int chosen = balance_choose(&balance, tried, n_tried);
+		int chosen = balance_choose(&balance, 0, tried, n_tried);
 		if (any_left) {
 			assert_in_range(chosen, 0, n - 1);
 			assert_true(entries[chosen].weight && !was_tried[chosen]);
@@ -525,7 +525,7 @@ static void test_looks_are_bounded(void **state)
 			for (uint32_t i = 0; i < RETRIES; i++)
 				tried[i] = (uint16_t)random_below(sizes[s]);
 			looks = 0;
-			assert_int_not_equal(balance_choose(&balance, tried, (uint32_t)round % (RETRIES + 1)), -1);
+			assert_int_not_equal(balance_choose(&balance, 0, tried, (uint32_t)round % (RETRIES + 1)), -1);
 			assert_in_range(looks, 1, 3 * BALANCE_LOOKS);
 		}
 	}

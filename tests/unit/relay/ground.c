@@ -83,6 +83,20 @@ static enum relay_ending on_ending(struct relay *relay, enum side from)
 	return ground->ending;
 }
 
+static size_t on_allow(struct relay *relay, enum side from)
+{
+	struct ground *ground = ground_of(relay);
+	ground->allow_calls++;
+	assert_true(ground->bytes[from] <= ground->allowed[from]);
+	return ground->allowed[from] - ground->bytes[from];
+}
+
+void ground_allow(struct ground *ground, enum side from, size_t bytes)
+{
+	ground->allowed[from] += bytes;
+	relay_resume(&ground->relay);
+}
+
 static void on_options_due(struct relay *relay)
 {
 	struct ground *ground = ground_of(relay);
@@ -104,9 +118,13 @@ static void on_tick(struct loop_timer *timer)
 		relay_tick(&ground->relay, loop_now_ns(ground->loop));
 }
 
-static const struct relay_session_ops session = {
-	.bytes = on_bytes, .look = on_look, .ending = on_ending, .options_due = on_options_due, .done = on_done, .tick_at = on_tick_at
-};
+static const struct relay_session_ops session = { .bytes = on_bytes,
+	.look = on_look,
+	.ending = on_ending,
+	.allow = on_allow,
+	.options_due = on_options_due,
+	.done = on_done,
+	.tick_at = on_tick_at };
 
 /* --- the loop ---------------------------------------------------------------------------------------------------------------- */
 
@@ -264,6 +282,7 @@ int ground_set_up(void **state)
 	ground->server_conn = connect_one(ground, &ground->server, shape->small, 0);
 	ground->server_conn->options_due = shape->options;
 	ground->relay.framed = shape->framed;
+	ground->relay.shaped = shape->shaped;
 	if (!shape->later)
 		ground_start(ground);
 	*state = ground;

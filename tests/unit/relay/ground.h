@@ -17,6 +17,7 @@ struct shape {
 	bool ring;       /* the engine on io_uring */
 	bool local;      /* unix sockets */
 	bool framed;     /* with the session looking on */
+	bool shaped;     /* with the session saying how much may be read: nothing at first */
 	bool options;    /* the server's connection wants its options */
 	bool starved;    /* no buffer for slow readers at all */
 	bool later;      /* the test starts the relay by itself */
@@ -40,6 +41,8 @@ struct ground {
 	int client, server; /* the peers' ends */
 	struct conn *client_conn, *server_conn;
 	size_t bytes[2], looked[2];
+	size_t allowed[2]; /* of what a side sends, all in all; only of shaped relays */
+	unsigned allow_calls;
 	size_t this_turn[2], most_in_a_turn[2];
 	unsigned options_calls, ending_calls;
 	enum relay_ending ending;                 /* what the session says */
@@ -63,6 +66,9 @@ void ground_start(struct ground *ground);
 
 /* Turn the loop until step says that it is over. Fails the test when that does not come. */
 void ground_run(struct ground *ground, bool (*step)(struct ground *ground));
+
+/* So many bytes more may be read from a side: the relay is resumed. */
+void ground_allow(struct ground *ground, enum side from, size_t bytes);
 
 /* Write to a peer's end what it takes, up to ground->total in all. True when all is written. */
 bool ground_feed(struct ground *ground, int fd);

@@ -23,9 +23,14 @@ static void test_arrays_do_not_overlap(void **state)
 		uint64_t size;
 	} parts[] = {
 		{ shm.header, sizeof *shm.header },
-		{ shm.limits, (1 + 2 + 5) * sizeof *shm.limits },
+		{ shm.limits, (1 + 2 + 5 + SHM_UPSTREAMS) * sizeof *shm.limits },
 		{ shm.listeners, 2 * sizeof *shm.listeners },
 		{ shm.servers, 5 * sizeof *shm.servers },
+		{ shm.upstreams, SHM_UPSTREAMS * sizeof *shm.upstreams },
+		{ shm.upstream_index, shm_index_length(SHM_UPSTREAMS) * sizeof *shm.upstream_index },
+		{ shm.rates.shared, rate_table_bytes(SHM_RATE_CELLS) },
+		{ shm.affinities.shared, affinity_bytes(SHM_AFFINITY_ENTRIES) },
+		{ shm.line_heads, 3 * SHM_UPSTREAMS * sizeof *shm.line_heads },
 		{ shm.seats, 3 * sizeof *shm.seats },
 		{ shm.ledgers, 3 * shm_ledger_stride(&shm) * sizeof *shm.ledgers },
 		{ shm.listener_rows, 3 * 2 * sizeof *shm.listener_rows },
@@ -44,10 +49,11 @@ static void test_arrays_do_not_overlap(void **state)
 	}
 	/* what two workers write is never in one cache line */
 	assert_true((uintptr_t)shm_ledger(&shm, 1, 0) / CACHE_LINE_BYTES >
-	            (uintptr_t)shm_ledger(&shm, 0, limit_server(&shm, 4)) / CACHE_LINE_BYTES);
+	            (uintptr_t)shm_ledger(&shm, 0, limit_upstream(&shm, SHM_UPSTREAMS - 1)) / CACHE_LINE_BYTES);
 	assert_ptr_equal(shm_listener_row(&shm, 2, 1), &shm.listener_rows[5]);
 	assert_ptr_equal(shm_server_row(&shm, 2, 4), &shm.server_rows[14]);
-	assert_int_equal(limit_server(&shm, 4), shm_n_limits(&shm) - 1);
+	assert_int_equal(limit_server(&shm, 4) + 1, limit_upstream(&shm, 0));
+	assert_int_equal(limit_upstream(&shm, SHM_UPSTREAMS - 1), shm_n_limits(&shm) - 1);
 	segment_drop(&shm);
 }
 
@@ -80,6 +86,25 @@ static void test_attach(void **state)
 	assert_ptr_equal(found.server_index, made.server_index);
 	assert_string_equal(made.header->version, PACKAGE_VERSION);
 	segment_drop(&made);
+}
+
+static void test_times_of_another_boot(void **state)
+{
+	(void)state;
+	static struct shm_header header;
+	header.started_ns = 1000;
+	/* One that was killed before it wrote its name, or a kernel that has none, is judged by the time alone. */
+	assert_true(shm_is_of_this_boot(&header, "one", 1000));
+	assert_false(shm_is_of_this_boot(&header, "one", 999));
+	strcpy(header.boot_id, "one");
+	assert_true(shm_is_of_this_boot(&header, "one", 1000));
+	assert_true(shm_is_of_this_boot(&header, "", 1000));
+	assert_false(shm_is_of_this_boot(&header, "", 999));
+	assert_false(shm_is_of_this_boot(&header, "one", 999));
+	assert_false(shm_is_of_this_boot(&header, "two", 1000));
+	/* Without an end, as damage may leave it. */
+	memset(header.boot_id, 'x', sizeof header.boot_id);
+	assert_false(shm_is_of_this_boot(&header, "x", 1000));
 }
 
 /* A copy of a good segment of size bytes, with one byte changed. 0 or what shm_attach() says. */
@@ -191,6 +216,7 @@ int main(void)
 		cmocka_unit_test(test_arrays_do_not_overlap),
 		cmocka_unit_test(test_sizes_that_cannot_be),
 		cmocka_unit_test(test_attach),
+		cmocka_unit_test(test_times_of_another_boot),
 		cmocka_unit_test(test_attach_to_a_truncated_file),
 		cmocka_unit_test(test_attach_to_a_damaged_header),
 		cmocka_unit_test(test_attach_to_another_version),

@@ -57,6 +57,7 @@ static void make_pair(struct shm *shm)
 {
 	segment_make(shm, 3, 2, 2);
 	shm->header->n_listeners = shm->header->n_servers = 2;
+	shm->header->n_upstreams = SHM_UPSTREAMS;
 	for (uint32_t limit = 0; limit < shm_n_limits(shm); limit++) {
 		for (uint32_t i = 0; i <= limit; i++)
 			assert_true(limit_reserve(shm, 0, limit));
@@ -118,6 +119,38 @@ static void test_reclaim_from_half_way(void **state)
 		expect_only_seat_0(&shm);
 		segment_drop(&shm);
 	}
+}
+
+static uint32_t nobodys(const void *arg, uint32_t limit)
+{
+	return limit == *(const uint32_t *)arg ? 2 : 0;
+}
+
+/* Places that were left stay counted when who left them dies; one that died with what it had just taken is counted no longer. */
+static void test_reclaim_but_what_was_left(void **state)
+{
+	(void)state;
+	struct shm shm;
+	make_pair(&shm);
+	uint32_t limit = limit_server(&shm, 1), used = limit_used(&shm, limit);
+	shm.nobodys = nobodys;
+	shm.nobodys_arg = &limit;
+	for (int i = 0; i < 3; i++) {
+		limit_pass_begin(&shm, 0);
+		limit_pass_end(&shm, 0, limit, -1);
+	}
+	limit_pass_begin(&shm, 0);
+	limit_pass_end(&shm, 0, limit, 0);
+	assert_int_equal(limit_used(&shm, limit), used);
+	limit_pass_begin(&shm, 1); /* has taken the third one */
+	assert_int_equal(limit_reclaim(&shm, 1), 0);
+	assert_int_equal(*shm_ledger(&shm, 0, limit), limit + 1 - 3);
+	assert_int_equal(limit_used(&shm, limit), limit + 1 - 3 + 2);
+	limit_pass_begin(&shm, 0);
+	limit_pass_end(&shm, 0, limit, 1);
+	limit_release(&shm, 0, limit);
+	assert_int_equal(*shm_ledger(&shm, 0, limit), limit + 1 - 3);
+	segment_drop(&shm);
 }
 
 static void test_two_died_half_way(void **state)
@@ -328,6 +361,7 @@ int main(void)
 		cmocka_unit_test(test_reserve_up_to_the_limit),
 		cmocka_unit_test(test_reclaim_what_a_dead_seat_held),
 		cmocka_unit_test(test_reclaim_from_half_way),
+		cmocka_unit_test(test_reclaim_but_what_was_left),
 		cmocka_unit_test(test_two_died_half_way),
 		cmocka_unit_test(test_release_of_what_is_not_held_stops_the_process),
 		cmocka_unit_test(test_killed_workers_while_others_go_on),

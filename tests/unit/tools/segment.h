@@ -1,5 +1,5 @@
-/* A segment with known numbers: two listeners in use and a retired one, two upstreams, three seats, two slots. Linked by the unit
- * tests of the outputs, and by stat_fixture, which puts it into a file. */
+/* A segment with known numbers: two listeners in use and a retired one, two upstreams of which one has a shield, three seats, two slots.
+ * Linked by the unit tests of the outputs, and by stat_fixture, which puts it into a file. */
 #ifndef AEGIS_TESTS_SEGMENT_H
 #define AEGIS_TESTS_SEGMENT_H
 

@@ -5,6 +5,8 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <regex.h>
 #include <string.h>
 
@@ -133,7 +135,9 @@ static void test_json_of_an_empty_instance(void **state)
 	        "{\"version\":\"" PACKAGE_VERSION "\",\"pid\":0,\"state\":\"starting\",\"generation\":0,\"uptime_seconds\":5000.500,"
 	        "\"engine\":\"\",\"config_file\":\"\",\"connections\":{\"active\":0,\"max\":0,\"total\":0,\"rejected\":0,\"errors\":0},"
 	        "\"bytes\":{\"received\":0,\"sent\":0}," NO_LATENCY ",\"reloads\":{\"ok\":0,\"failed\":0,\"last_unix\":0,"
-	        "\"last_ok\":false,\"last_note\":\"\"},\"worker_restarts\":0,\"workers\":[],\"listeners\":[],\"upstreams\":[]}\n");
+	        "\"last_ok\":false,\"last_note\":\"\"},\"worker_restarts\":0,\"control_restarts\":0,\"rate_evictions\":0,\"rate_unbooked\":"
+	        "0,"
+	        "\"affinity_evictions\":0,\"workers\":[],\"listeners\":[],\"upstreams\":[]}\n");
 	free(text);
 }
 
@@ -151,7 +155,7 @@ static void test_json(void **state)
 	check_contains(text, "\"latency\":{\"connect\":{\"count\":6,\"p50_ms\":1.441792,\"p95_ms\":1.441792,\"p99_ms\":1.441792},");
 	check_contains(text,
 	        "\"reloads\":{\"ok\":2,\"failed\":1,\"last_unix\":1700000000,\"last_ok\":true,\"last_note\":\"1 server added\"},"
-	        "\"worker_restarts\":4,");
+	        "\"worker_restarts\":4,\"control_restarts\":0,\"rate_evictions\":11,\"rate_unbooked\":12,\"affinity_evictions\":13,");
 	check_contains(text,
 	        "\"workers\":[{\"slot\":0,\"pid\":200,\"generation\":2,\"state\":\"draining\",\"cpu\":0,\"connections\":10,\"accepts\":"
 	        "1000,"
@@ -161,14 +165,28 @@ static void test_json(void **state)
 	check_contains(text,
 	        "\"listeners\":[{\"name\":\"app\",\"address\":\"127.0.0.1:8080\",\"upstream\":\"app\",\"active\":30,\"max\":40,\"total\":"
 	        "600,"
-	        "\"rejected\":18,\"errors\":12,\"received\":6000000000,\"sent\":24000000000,\"retries\":6,\"closes\":{\"finished\":480,");
+	        "\"rejected\":18,\"errors\":12,\"received\":6000000000,\"sent\":24000000000,\"retries\":6,\"queued\":9,\"closes\":{"
+	        "\"finished\":480,");
 	check_contains(text,
-	        "\"upstreams\":[{\"name\":\"app\",\"servers\":[{\"name\":\"a\",\"address\":\"10.0.0.1:80\",\"active\":5,\"hot\":3,"
-	        "\"weight\":100,\"backup\":false,\"disabled\":false,\"total\":300,\"failures\":0,\"sent\":6000,\"received\":12000,"
-	        "\"pool\":{\"hits\":18,\"misses\":0,\"kept\":0,\"pinned\":0,\"stale\":0,\"stale_retries\":0}},{\"name\":\"b\","
-	        "\"address\":\"10.0.0.2:80\",\"active\":7,\"hot\":3,\"weight\":102,\"backup\":true,\"disabled\":true,\"total\":300,"
-	        "\"failures\":6,\"sent\":6000,\"received\":12000,\"pool\":{\"hits\":18,\"misses\":0,\"kept\":0,\"pinned\":0,\"stale\":0,"
-	        "\"stale_retries\":0}}]},{\"name\":\"db\",\"servers\":[{\"name\":\"10.0.0.9:5432\",");
+	        "\"upstreams\":[{\"name\":\"app\",\"waiting\":3,\"queue_max\":100,\"epoch\":7,\"servers\":[{\"name\":\"a\","
+	        "\"address\":\"10.0.0.1:80\",\"addresses\":[],\"active\":5,\"hot\":3,\"max\":10,\"soft_limit\":8,\"weight\":100,\"backup\":"
+	        "false,"
+	        "\"disabled\":false,\"state\":\"up\",\"usable\":true,\"weight_now\":100,\"override\":\"none\",\"health\":{"
+	        "\"checked\":true,\"state\":\"up\",\"result\":\"ok\",\"detail\":0,\"latency_ms\":1.200000,\"checked_seconds_ago\":"
+	        "3.000,\"changed_seconds_ago\":3.000,\"passed\":5,\"failed\":0},\"breaker\":{\"state\":\"closed\",\"trips\":2},"
+	        "\"ejected\":false,\"ejected_for_seconds\":0.000,\"ejections\":1,\"recovered_seconds_ago\":null,\"total\":300,"
+	        "\"failures\":0,\"sent\":6000,\"received\":12000,\"pool\":{\"hits\":18,\"misses\":0,\"kept\":0,\"pinned\":0,"
+	        "\"stale\":0,\"stale_retries\":0}},{\"name\":\"b\",\"address\":\"10.0.0.2:80\",\"addresses\":[],\"active\":7,\"hot\":3,"
+	        "\"max\":0,"
+	        "\"soft_limit\":0,\"weight\":102,\"backup\":true,\"disabled\":true,\"state\":\"disabled\",\"usable\":false,"
+	        "\"weight_now\":102,\"override\":\"none\",\"health\":{\"checked\":false,\"state\":\"unknown\",\"result\":"
+	        "\"not checked\",\"detail\":0,\"latency_ms\":0.000000,\"checked_seconds_ago\":null,\"changed_seconds_ago\":null,"
+	        "\"passed\":0,\"failed\":4},");
+	check_contains(text, "]},{\"name\":\"db\",\"waiting\":0,\"queue_max\":0,\"epoch\":0,\"servers\":[{\"name\":\"10.0.0.9:5432\",");
+	check_contains(text,
+	        "\"state\":\"unknown\",\"usable\":true,\"weight_now\":101,\"override\":\"none\",\"health\":{\"checked\":false,"
+	        "\"state\":\"unknown\",\"result\":\"not checked\",\"detail\":0,\"latency_ms\":0.000000,\"checked_seconds_ago\":null,"
+	        "\"changed_seconds_ago\":null,\"passed\":0,\"failed\":0},");
 	check_contains(text, "\"stale_retries\":0}}]}]}\n");
 	for (unsigned i = 0; i < N_REASONS; i++) {
 		char key[64];
@@ -204,6 +222,30 @@ static void test_prometheus(void **state)
 		/* What is gone keeps its counters, or sums would fall. */
 		"\naegis_connections_total{listener=\"old\"} 21\n",
 		"\naegis_server_connections_total{upstream=\"app\",server=\"gone\"} 300\n",
+		"\naegis_server_connections_max{upstream=\"app\",server=\"a\"} 10\n",
+		"\naegis_server_soft_limit{upstream=\"app\",server=\"a\"} 8\n",
+		"\naegis_server_weight_now{upstream=\"app\",server=\"a\"} 100\n",
+		"\naegis_server_usable{upstream=\"app\",server=\"a\"} 1\naegis_server_usable{upstream=\"app\",server=\"b\"} 0\n",
+		/* Nothing of the one that nobody checks: neither 0 nor 1 would be true. */
+		"\n# TYPE aegis_server_up gauge\naegis_server_up{upstream=\"app\",server=\"a\"} 1\n"
+		"# HELP ",
+		"\naegis_server_check_seconds{upstream=\"app\",server=\"a\"} 0.001200000\n# HELP ",
+		"\naegis_server_breaker_state{upstream=\"app\",server=\"a\"} 0\n",
+		"\naegis_server_ejected{upstream=\"app\",server=\"a\"} 0\n",
+		"\n# TYPE aegis_server_checks_total counter\n"
+		"aegis_server_checks_total{upstream=\"app\",server=\"a\",result=\"passed\"} 5\n"
+		"aegis_server_checks_total{upstream=\"app\",server=\"a\",result=\"failed\"} 0\n"
+		"aegis_server_checks_total{upstream=\"app\",server=\"b\",result=\"passed\"} 0\n"
+		"aegis_server_checks_total{upstream=\"app\",server=\"b\",result=\"failed\"} 4\n",
+		"\naegis_server_breaker_trips_total{upstream=\"app\",server=\"a\"} 2\n",
+		"\naegis_server_breaker_trips_total{upstream=\"app\",server=\"gone\"} 0\n",
+		"\naegis_server_ejections_total{upstream=\"app\",server=\"a\"} 1\n",
+		"\n# TYPE aegis_queue_waiting gauge\naegis_queue_waiting{upstream=\"db\"} 0\naegis_queue_waiting{upstream=\"app\"} 3\n",
+		"\naegis_queue_max{upstream=\"app\"} 100\n",
+		"\naegis_queue_waits_total{listener=\"app\"} 9\n",
+		"\n# TYPE aegis_rate_evictions_total counter\naegis_rate_evictions_total 11\n",
+		"\naegis_rate_unbooked_total 12\n",
+		"\naegis_affinity_evictions_total 13\n",
 		"\naegis_connections_rejected_total{listener=\"app\",reason=\"listener_full\"} 18\n",
 		"\naegis_errors_total{reason=\"connect_refused\"} 12\n",
 		"\naegis_errors_total{reason=\"internal\"} 3\n",
@@ -312,10 +354,13 @@ static void test_tables(void **state)
 		"\nLISTENER  ADDRESS         UPSTREAM  ACTIVE  TOTAL  REJ  ERR  RECEIVED     SENT\n"
 		"app       127.0.0.1:8080  app        30/40    600   18   12    6.0 GB  24.0 GB\n"
 		"db        [::1]:5432      db             4      0    0    0       0 B      0 B\n",
-		"\nUPSTREAM  SERVER         ADDRESS          WEIGHT  ACTIVE  HOT  TOTAL  FAILED    SENT  RECEIVED\n"
-		"app       a              10.0.0.1:80         100       5    3    300       0  6.0 kB   12.0 kB\n"
-		"          b              10.0.0.2:80    disabled       7    3    300       6  6.0 kB   12.0 kB\n"
-		"db        10.0.0.9:5432               backup 101       6    3    300       3  6.0 kB   12.0 kB\n",
+		"\nUPSTREAM  SERVER         STATE     ADDRESS          WEIGHT  ACTIVE  HOT  MAX  TOTAL  FAILED    SENT  RECEIVED\n"
+		"app       a              up        10.0.0.1:80         100       5    3   10    300       0  6.0 kB   12.0 kB\n"
+		"          b              disabled  10.0.0.2:80  backup 102       7    3    -    300       6  6.0 kB   12.0 kB\n"
+		"db        10.0.0.9:5432  -                      backup 101       6    3    -    300       3  6.0 kB   12.0 kB\n",
+		"\nUPSTREAM  SERVER  LAST CHECK    TOOK    AGO  PASSED  FAILED  TRIPS  EJECTIONS\n"
+		"app       a       ok          1.2 ms  3.0 s       5       0      2          1\n\nQUEUE OF",
+		"\nQUEUE OF  WAITING\napp         3/100\n",
 		"\nENDED BECAUSE    COUNT  MEANING\nfinished           480  both sides closed\n",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
@@ -326,12 +371,73 @@ static void test_tables(void **state)
 	free(text);
 }
 
+static void test_addresses_of_a_name(void **state)
+{
+	(void)state;
+	segment_fill(&shm);
+	struct addr addrs[2];
+	struct sockaddr_in first = { .sin_family = AF_INET, .sin_port = htons(80), .sin_addr = { htonl(0x0a000007) } };
+	struct sockaddr_in6 second = { .sin6_family = AF_INET6, .sin6_port = htons(80), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	addr_from_sockaddr(&addrs[0], (const struct sockaddr *)&first, sizeof first);
+	addr_from_sockaddr(&addrs[1], (const struct sockaddr *)&second, sizeof second);
+	addresses_publish(&shm.servers[0].addresses, addrs, 2);
+	char *text = print(stat_print_json);
+	check_contains(text, "\"name\":\"a\",\"address\":\"10.0.0.1:80\",\"addresses\":[\"10.0.0.7:80\",\"[::1]:80\"],\"active\":5,");
+	free(text);
+	/* Its writer died while writing. */
+	shm.servers[0].addresses.sequence++;
+	text = print(stat_print_json);
+	check_contains(text, "\"name\":\"a\",\"address\":\"10.0.0.1:80\",\"addresses\":[],\"active\":5,");
+	free(text);
+}
+
+/* What an operator looks for when something is wrong. */
+static void test_servers_in_trouble(void **state)
+{
+	(void)state;
+	segment_fill(&shm);
+	struct condition *second = &shm.servers[2].condition, *first = &shm.servers[0].condition;
+	const struct health_limits limits = { .rise = 2, .fall = 3 };
+	shm.servers[2].flags = SHM_SERVER_BACKUP;
+	char *text = print(stat_print_tables);
+	check_contains(text, "\n          b              down   10.0.0.2:80  backup 102       7 ");
+	check_contains(text, "\nUPSTREAM  SERVER  LAST CHECK                       TOOK     AGO  PASSED  FAILED  TRIPS  EJECTIONS\n"
+	                     "app       a       ok                             1.2 ms   3.0 s       5       0      2          1\n"
+	                     "app       b       status not as expected (503)  40.0 ms  500 ms       0       4      0          0\n");
+	free(text);
+	text = print(stat_print_json);
+	check_contains(text, "\"state\":\"down\",\"usable\":false,\"weight_now\":102,\"override\":\"none\",\"health\":{\"checked\":true,"
+	                     "\"state\":\"down\",\"result\":\"status not as expected\",\"detail\":503,\"latency_ms\":40.000000,"
+	                     "\"checked_seconds_ago\":0.500,\"changed_seconds_ago\":0.500,\"passed\":0,\"failed\":4}");
+	free(text);
+	text = print(stat_print_prometheus);
+	check_contains(
+	        text, "\naegis_server_up{upstream=\"app\",server=\"a\"} 1\naegis_server_up{upstream=\"app\",server=\"b\"} 0\n# HELP ");
+	check_contains(text, "\naegis_server_usable{upstream=\"app\",server=\"b\"} 0\n");
+	free(text);
+
+	/* 12 s after it came back, of 20: 10 % + 90 % * 12 / 20. */
+	shm.upstreams[1].slow_start_ns = 20 * NS_PER_S;
+	first->recovered_ns = SEGMENT_NOW_NS - 12 * NS_PER_S;
+	health_note(&second->health, &limits,
+	        &(struct health_check){ .result = HEALTH_RESULT_UNREACHABLE, .detail = EHOSTUNREACH, .latency_ns = NS_PER_S },
+	        SEGMENT_NOW_NS - 4 * NS_PER_S);
+	shm.header->control_restarts = 2;
+	text = print(stat_print_tables);
+	check_contains(text, "; workers replaced: 4; control processes replaced: 2\n");
+	check_contains(text, "\napp       a              slow start 64 %  10.0.0.1:80      64/100       5 ");
+	check_contains(text, "\napp       b       unreachable (No route to host)   1.0 s  4.0 s       0       5 ");
+	free(text);
+}
+
 static void test_tables_of_an_empty_instance(void **state)
 {
 	(void)state;
 	char *text = print(stat_print_tables);
 	check_contains(text, "settings: command line; reloads: 0 ok, 0 failed; workers replaced: 0\n\nconnections  0 active, 0 in total,");
 	check_contains(text, "no connection has ended yet\n");
+	check_lacks(text, "LAST CHECK");
+	check_lacks(text, "QUEUE OF");
 	free(text);
 }
 
@@ -353,6 +459,14 @@ static void test_reference_names_everything(void **state)
 	LISTENER_HISTOGRAMS(X)
 	MASTER_COUNTERS(X)
 #undef X
+	/* What dashboards ask for and no counter declares. */
+	static const char *const gauges[] = { "connections_active", "server_connections_active", "server_connections_max", "server_up",
+		"server_usable", "server_breaker_state", "server_breaker_trips_total", "server_ejected", "server_ejections_total",
+		"server_checks_total", "queue_waiting", "queue_max", "build_info", "worker_loop_lag_seconds", "errors_total" };
+	for (size_t i = 0; i < ARRAY_LEN(gauges); i++) {
+		snprintf(row, sizeof row, "| `aegis_%s` | ", gauges[i]);
+		check_contains(text, row);
+	}
 	for (unsigned i = 0; i < N_REASONS; i++) {
 		snprintf(row, sizeof row, "| `%s` | ", reason_name(i));
 		check_contains(text, row);
@@ -373,6 +487,8 @@ int main(void)
 		EACH(test_a_bucket_holds_what_it_says),
 		EACH(test_hostile_names),
 		EACH(test_tables),
+		EACH(test_addresses_of_a_name),
+		EACH(test_servers_in_trouble),
 		EACH(test_tables_of_an_empty_instance),
 		EACH(test_reference_names_everything),
 	};

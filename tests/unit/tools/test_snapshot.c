@@ -109,6 +109,30 @@ static void test_servers_by_upstream(void **state)
 	snapshot_free(snapshot);
 }
 
+static void test_upstreams(void **state)
+{
+	struct snapshot *snapshot = read_ok(*state);
+	assert_int_equal(snapshot->n_upstreams, 2);
+	assert_null(snapshot_upstream(snapshot, "ap"));
+	const struct snapshot_upstream *app = snapshot_upstream(snapshot, "app"), *db = snapshot_upstream(snapshot, "db");
+	assert_int_equal(app->waiting, 3);
+	assert_int_equal(app->queue_max, 100);
+	assert_int_equal(app->epoch, 7);
+	assert_true(app->in_use && db->in_use);
+	assert_int_equal(db->queue_max, 0);
+	/* Each server is judged by the settings of its own upstream. */
+	assert_int_equal(snapshot->servers[0].standing.state, STANDING_UP);
+	assert_int_equal(snapshot->servers[0].max, 10);
+	assert_int_equal(snapshot->servers[1].standing.state, STANDING_DISABLED);
+	assert_true(snapshot->servers[0].standing.is_checked && snapshot->servers[2].standing.is_checked);
+	assert_false(snapshot->servers[1].standing.is_checked);
+	assert_false(snapshot->servers[3].standing.is_checked);
+	assert_int_equal(snapshot->rate_evictions, 11);
+	assert_int_equal(snapshot->rate_unbooked, 12);
+	assert_int_equal(snapshot->affinity_evictions, 13);
+	snapshot_free(snapshot);
+}
+
 static void test_workers_and_slots(void **state)
 {
 	struct snapshot *snapshot = read_ok(*state);
@@ -261,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_sums_over_seats, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_servers_by_upstream, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_upstreams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_workers_and_slots, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_loop_that_stands_still_lags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_note_that_is_being_written_is_left_out, setup, teardown),

@@ -32,11 +32,13 @@ struct ground {
 	struct conns conns;
 	counter_t starvations;
 	struct shm shm;
-	uint32_t row;
+	uint32_t row, upstream_row;
 	int listener;
 	struct server_config server;
 	struct upstream_config config;
 	struct pools pools;
+	struct lines lines;
+	struct upstreams shared;
 	struct upstream upstream;
 	struct box box;
 	uint32_t wanted; /* by the condition */
@@ -82,6 +84,7 @@ static void wait_by_ring(struct ground *ground)
 
 static void before_sleep(void *arg)
 {
+	lines_before_sleep(&((struct ground *)arg)->lines);
 	pools_before_sleep(&((struct ground *)arg)->pools);
 }
 
@@ -167,6 +170,7 @@ static struct ground *set_up(void **state, bool ring)
 	loop_timer_init(&ground->poll, on_poll);
 	assert_int_equal(conns_init(&ground->conns, ground->loop, ground->ring, MOST + SPARE, &ground->starvations), 0);
 	segment_make(&ground->shm, 2, 1, 1);
+	assert_int_equal(shm_claim_upstream(&ground->shm, "u", &ground->upstream_row), 0);
 	assert_int_equal(shm_claim_server(&ground->shm, "u", "s", &ground->row), 0);
 	open_listener(ground);
 	ground->server.name = ground->server.address = "s";
@@ -192,12 +196,23 @@ static int set_up_ring(void **state)
 	return 0;
 }
 
+static void on_turn_in_line(struct line *line, struct waiter *waiter, uint64_t *due_ns)
+{
+	(void)line; /* nobody is ever served */
+	(void)waiter;
+	(void)due_ns;
+}
+
+static const struct line_ops line_ops = { .serve = on_turn_in_line, .spare = upstream_spare };
+
 /* After the test has chosen its settings. */
 static void begin(struct ground *ground)
 {
 	assert_int_equal(pools_init(&ground->pools, ground->loop, &ground->conns, &ground->shm, 0, 2, MOST, SPARE), 0);
-	assert_int_equal(
-	        upstream_init(&ground->upstream, &ground->config, &ground->row, &ground->shm, 0, 0, &ground->pools, &ground->box), 0);
+	const struct upstream_places places = { .row = ground->upstream_row, .servers = &ground->row, .boxes = &ground->box };
+	assert_int_equal(lines_init(&ground->lines, ground->loop, &ground->shm, 0, NULL, &line_ops), 0);
+	ground->shared = (struct upstreams){ .shm = &ground->shm, .pools = &ground->pools, .lines = &ground->lines };
+	assert_int_equal(upstream_init(&ground->upstream, &ground->shared, &ground->config, &places), 0);
 }
 
 static int tear_down(void **state)
@@ -207,8 +222,9 @@ static int tear_down(void **state)
 		return 0;
 	pools_close(&ground->pools);
 	run_until(ground, none_is_open, 0);
-	assert_int_equal(held(ground), 0);
+	assert_int_equal(held(ground), ground->box.put_fd >= 0 ? box_count(&ground->box) : 0);
 	assert_int_equal(counter_get(&row_of(ground)->hot), 0);
+	lines_fini(&ground->lines);
 	ring_free(ground->ring);
 	pools_fini(&ground->pools);
 	upstream_fini(&ground->upstream);
@@ -239,9 +255,11 @@ static void accept_all(struct ground *ground)
 
 static struct hot_conn take(struct ground *ground)
 {
-	struct hot_conn hot = { .conn = NULL };
-	assert_non_null(upstream_take(&ground->upstream, NULL, 0, &hot));
-	return hot;
+	static const struct sockaddr_in6 nobody;
+	const struct upstream_client client = { .peer = &nobody };
+	struct upstream_hold hold;
+	assert_int_equal(upstream_take(&ground->upstream, &client, &hold), UPSTREAM_TAKEN);
+	return hold.hot;
 }
 
 static void give_up(struct ground *ground, struct hot_conn *hot)
@@ -517,13 +535,15 @@ static void test_lent_and_borrowed(void **state)
 {
 	GROUND_OR_SKIP(state);
 	begin_sharing(ground);
-	assert_int_equal(held(ground), 0); /* it is nobody's */
+	assert_int_equal(held(ground), 1); /* the place is nobody's */
+	assert_int_equal(atomic_load(shm_ledger(&ground->shm, 0, ground->upstream.servers[0].limit)), 0);
 	assert_int_equal(counter_get(&row_of(ground)->hot), 0);
 	assert_int_equal(atomic_load(&ground->shm.servers[ground->row].boxed), 1);
 	struct hot_conn hot = take(ground);
 	assert_non_null(hot.conn);
 	assert_true(hot.used);
 	assert_int_equal(held(ground), 1);
+	assert_int_equal(atomic_load(shm_ledger(&ground->shm, 0, ground->upstream.servers[0].limit)), 1);
 	assert_int_equal(atomic_load(&ground->shm.servers[ground->row].boxed), 0);
 	assert_int_equal(send(hot.conn->fd, "x", 1, MSG_NOSIGNAL), 1);
 	char byte;
@@ -570,7 +590,24 @@ static void test_a_full_box_closes(void **state)
 	run_until(ground, none_is_open, 0);
 	assert_int_equal(box_count(&ground->box), 2);
 	assert_int_equal(counter_get(&row_of(ground)->pool_kept), 2);
-	assert_int_equal(held(ground), 0);
+	assert_int_equal(held(ground), 2);
+}
+
+/* Clients come first: with a full server, one in the box makes way for one that needs a connection of its own. */
+static void test_a_full_server_takes_from_the_box(void **state)
+{
+	GROUND_OR_SKIP(state);
+	atomic_store(&shm_limit(&ground->shm, limit_server(&ground->shm, ground->row))->max, 1);
+	begin_sharing(ground);
+	static const struct sockaddr_in6 nobody;
+	const struct upstream_client client = { .peer = &nobody, .fresh = true };
+	struct upstream_hold hold;
+	assert_int_equal(upstream_take(&ground->upstream, &client, &hold), UPSTREAM_TAKEN);
+	assert_null(hold.hot.conn);
+	assert_int_equal(box_count(&ground->box), 0);
+	assert_int_equal(held(ground), 1);
+	assert_int_equal(upstream_take(&ground->upstream, &client, &hold), UPSTREAM_FULL);
+	upstream_give_back(&ground->upstream, &ground->upstream.servers[0]);
 }
 
 static void test_the_box_is_swept(void **state)
@@ -580,6 +617,85 @@ static void test_the_box_is_swept(void **state)
 	shutdown(ground->accepted[0], SHUT_WR);
 	run_until(ground, box_has, 0); /* within a second, without anybody taking it */
 	assert_int_equal(counter_get(&row_of(ground)->pool_stale), 1);
+}
+
+/* --- clients that wait for a place --------------------------------------------------------------------------------------------- */
+
+static void another_worker_waits(struct ground *ground)
+{
+	assert_true(limit_reserve(&ground->shm, 1, limit_upstream(&ground->shm, ground->upstream_row)));
+	line_show(&ground->shm, ground->upstream_row, 1, line_ticket(&ground->shm, ground->upstream_row), loop_now_ns(ground->loop));
+}
+
+static void nobody_waits_there(struct ground *ground)
+{
+	line_show(&ground->shm, ground->upstream_row, 1, 0, loop_now_ns(ground->loop));
+	limit_release(&ground->shm, 1, limit_upstream(&ground->shm, ground->upstream_row));
+}
+
+static void test_nothing_is_kept_from_those_who_wait(void **state)
+{
+	GROUND_OR_SKIP(state);
+	struct waiter own = { 0 };
+	ground->config.pool.keep = 2;
+	ground->config.pool.framing = POOL_FRAMING_LINE;
+	struct hot_conn hot = begin_with_one(ground);
+	another_worker_waits(ground);
+	assert_false(upstream_keep(&ground->upstream, &ground->upstream.servers[0], &hot));
+	assert_true(line_join(&ground->upstream.line, &own)); /* behind the other one */
+	assert_false(upstream_keep(&ground->upstream, &ground->upstream.servers[0], &hot));
+	nobody_waits_there(ground);
+	assert_true(upstream_keep(&ground->upstream, &ground->upstream.servers[0], &hot)); /* for the own one */
+	line_leave(&ground->upstream.line, &own);
+	hot = take(ground);
+	assert_non_null(hot.conn);
+	give_up(ground, &hot);
+}
+
+static void test_who_waits_finds_it_in_the_box(void **state)
+{
+	GROUND_OR_SKIP(state);
+	assert_int_equal(box_open(&ground->box), 0);
+	ground->config.pool.keep = 8; /* of which two are for the worker itself */
+	ground->config.pool.framing = POOL_FRAMING_LINE;
+	struct hot_conn hot = begin_with_one(ground);
+	another_worker_waits(ground);
+	assert_true(upstream_keep(&ground->upstream, &ground->upstream.servers[0], &hot));
+	run_until(ground, box_has, 1);
+	run_until(ground, none_is_open, 0);
+	assert_int_equal(held(ground), 0);
+	nobody_waits_there(ground);
+}
+
+static void test_a_place_is_spared(void **state)
+{
+	GROUND_OR_SKIP(state);
+	ground->config.pool.warm = 2;
+	begin(ground);
+	run_until(ground, warm_are, 2);
+	accept_all(ground);
+	another_worker_waits(ground);
+	assert_true(upstream_spare(&ground->upstream.line));
+	assert_int_equal(held(ground), 1);
+	run_until(ground, none_is_open, 1); /* and is not filled again at once */
+	assert_true(upstream_spare(&ground->upstream.line));
+	assert_false(upstream_spare(&ground->upstream.line));
+	assert_int_equal(held(ground), 0);
+	nobody_waits_there(ground);
+	run_until(ground, warm_are, 2);
+}
+
+static void test_connect_rate_is_for_warm_ones_too(void **state)
+{
+	GROUND_OR_SKIP(state);
+	ground->config.pool.warm = 4;
+	ground->config.connect_rate_per_s = 20;
+	ground->config.connect_burst = 1;
+	uint64_t began_ns = loop_now_ns(ground->loop);
+	begin(ground);
+	assert_true(upstream_may_dial(&ground->upstream, loop_now_ns(ground->loop)));
+	run_until(ground, warm_are, 4);
+	assert_in_range(loop_now_ns(ground->loop) - began_ns, 3 * NS_PER_S / 20 - NS_PER_MS, UINT64_MAX); /* five, of which two at once */
 }
 
 int main(void)
@@ -608,7 +724,12 @@ int main(void)
 		EACH(test_a_dead_one_is_passed_over),
 		EACH(test_another_address_is_passed_over),
 		EACH(test_a_full_box_closes),
+		EACH(test_a_full_server_takes_from_the_box),
 		EACH(test_the_box_is_swept),
+		EACH(test_nothing_is_kept_from_those_who_wait),
+		EACH(test_who_waits_finds_it_in_the_box),
+		EACH(test_a_place_is_spared),
+		EACH(test_connect_rate_is_for_warm_ones_too),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

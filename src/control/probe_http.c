@@ -1,0 +1,490 @@
+#include "control/probe_http.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+
+enum { OLDEST_LIBCURL = 0x074000 };
+
+struct probe_http {
+	struct loop *loop;
+	struct linger_set *linger;
+	CURLM *multi;
+	struct loop_timer timer;
+};
+
+/* libcurl's versions differ in when they close a descriptor, and whether they say so before. So what is watched is a copy of ours, which is
+ * also what lets us close without a RST. */
+struct probe_http_check {
+	struct probe_http *http;
+	const struct probe_http_rules *rules;
+	const struct addr *addr;
+	outcome_fn *done;
+	void *arg;
+	CURL *easy;
+	struct curl_slist *headers;
+	struct curl_slist *connect_to;
+	struct loop_io io;
+	int curl_fd; /* -1 = none yet */
+	int own_fd;
+	int open_error; /* negative */
+	size_t received;
+	bool in_body;
+	char error[CURL_ERROR_SIZE];
+};
+
+/* ---- libcurl itself ---- */
+
+/* clang-format off */
+#define LIBCURL_FUNCTIONS(X) \
+	X(easy_cleanup) X(easy_getinfo) X(easy_init) X(easy_setopt) X(easy_strerror) X(global_cleanup) \
+	X(global_init) X(multi_add_handle) X(multi_cleanup) X(multi_info_read) X(multi_init) X(multi_remove_handle) \
+	X(multi_setopt) X(multi_socket_action) X(slist_append) X(slist_free_all) X(version_info)
+/* clang-format on */
+
+/* Loaded by the process that needs it, when it does: it comes with some thirty other libraries, which would take each start of Aegis 4 ms
+ * and more, and every worker memory. A library is there once for a process, and so is this. */
+static struct {
+	void *handle;
+#define X(name) typeof(&curl_##name) name;
+	LIBCURL_FUNCTIONS(X)
+#undef X
+} libcurl;
+
+static void *open_library(void)
+{
+	static const char *const names[] = { "libcurl.so.4", "libcurl-gnutls.so.4" }; /* Debian has the second one, too */
+	void *handle = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(names) && !handle; i++)
+		handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+	return handle;
+}
+
+static bool load(char *why, size_t size)
+{
+	const char *missing = NULL;
+
+	if (libcurl.handle)
+		return true;
+	void *handle = open_library();
+	if (!handle) {
+		snprintf(why, size, "%s", dlerror());
+		return false;
+	}
+#define X(name)                                                         \
+	*(void **)(void *)&libcurl.name = dlsym(handle, "curl_" #name); \
+	missing = libcurl.name ? missing : "curl_" #name;
+	LIBCURL_FUNCTIONS(X)
+#undef X
+	if (missing || libcurl.version_info(CURLVERSION_NOW)->version_num < OLDEST_LIBCURL) {
+		snprintf(why, size, "libcurl %s%s", missing ? "has no " : "is older than 7.64", missing ? missing : "");
+		dlclose(handle);
+		return false;
+	}
+	libcurl.handle = handle;
+	return true;
+}
+
+bool probe_http_available(char *text, size_t size)
+{
+	if (!load(text, size))
+		return false;
+	const curl_version_info_data *version = libcurl.version_info(CURLVERSION_NOW);
+	snprintf(text, size, "libcurl %s%s%s", version->version, version->ssl_version ? ", " : "",
+	        version->ssl_version ? version->ssl_version : "");
+	return true;
+}
+
+/* ---- between libcurl and the loop ---- */
+
+/* Over is what libcurl says so of; the outcome may stop any other check. */
+static void reap(struct probe_http *http);
+
+static void on_ready(struct loop_io *io, int events)
+{
+	struct probe_http_check *check = container_of(io, struct probe_http_check, io);
+	struct probe_http *http = check->http;
+	int running, mask = (events & LOOP_READ ? CURL_CSELECT_IN : 0) | (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0);
+
+	(void)libcurl.multi_socket_action(http->multi, check->curl_fd, mask, &running);
+	reap(http);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct probe_http *http = container_of(timer, struct probe_http, timer);
+	int running;
+
+	(void)libcurl.multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	reap(http);
+}
+
+static int on_timer_wish(CURLM *multi, long timeout_ms, void *arg)
+{
+	struct probe_http *http = arg;
+
+	(void)multi;
+	if (timeout_ms < 0)
+		loop_timer_stop(http->loop, &http->timer);
+	else
+		loop_timer_start(http->loop, &http->timer, (uint64_t)timeout_ms * NS_PER_MS);
+	return 0;
+}
+
+/* Handles of libcurl's own, which close connections when their check is gone, have no check. An error would fail every transfer there is:
+ * so of a kernel that has no room for another watch only the timeout tells. */
+static int on_watch_wish(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+{
+	struct probe_http *http = arg;
+	struct probe_http_check *check = NULL;
+
+	(void)unused;
+	if (libcurl.easy_getinfo(easy, CURLINFO_PRIVATE, &check) != CURLE_OK || !check || fd != check->curl_fd)
+		return 0;
+	int events = what == CURL_POLL_REMOVE ? 0 : (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0);
+	if (loop_io_set(http->loop, &check->io, check->own_fd, events))
+		log_debug("health checks: no room to watch a connection");
+	return 0;
+}
+
+static void let_go(struct probe_http_check *check)
+{
+	if (check->own_fd < 0)
+		return;
+	loop_io_stop(check->http->loop, &check->io);
+	linger_close(check->http->linger, check->own_fd);
+	check->own_fd = check->curl_fd = -1;
+}
+
+static int open_socket(struct probe_http_check *check)
+{
+	int fd = socket(check->addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int own_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (own_fd < 0) {
+		check->open_error = -errno;
+		if (fd >= 0)
+			close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	check->own_fd = own_fd;
+	check->curl_fd = fd;
+	return fd;
+}
+
+/* To our address, whatever libcurl has made of it: that has no scope and knows no other family. */
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct probe_http_check *check = arg;
+
+	(void)purpose;
+	let_go(check); /* of an attempt that libcurl has given up */
+	address->family = check->addr->sa.sa_family;
+	address->addrlen = check->addr->length;
+	memcpy(&address->addr, &check->addr->sa, check->addr->length); /* there is room for any address */
+	return open_socket(check);
+}
+
+struct probe_http *probe_http_new(struct linger_set *linger)
+{
+	char why[160];
+	struct probe_http *http = load(why, sizeof why) ? calloc(1, sizeof *http) : NULL;
+
+	if (!http || libcurl.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+		free(http);
+		return NULL;
+	}
+	http->loop = linger->loop;
+	http->linger = linger;
+	loop_timer_init(&http->timer, on_timer);
+	http->multi = libcurl.multi_init();
+	if (!http->multi) {
+		probe_http_free(http);
+		return NULL;
+	}
+	libcurl.multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_watch_wish);
+	libcurl.multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+	libcurl.multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer_wish);
+	libcurl.multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+	return http;
+}
+
+void probe_http_free(struct probe_http *http)
+{
+	if (!http)
+		return;
+	libcurl.multi_cleanup(http->multi);
+	loop_timer_stop(http->loop, &http->timer);
+	libcurl.global_cleanup();
+	free(http);
+}
+
+/* ---- one check ---- */
+
+static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
+{
+	struct probe_http_check *check = arg;
+
+	(void)bytes;
+	check->received += size * n;
+	return check->received <= PROBE_HTTP_BYTES ? size * n : 0;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
+{
+	struct probe_http_check *check = arg;
+
+	(void)bytes;
+	if (!check->in_body)
+		check->received = 0;
+	check->in_body = true;
+	check->received += size * n;
+	return check->received <= PROBE_HTTP_BYTES ? size * n : 0;
+}
+
+/* "[::1]:80" without a scope, for libcurl to read; what it dials is in on_open(). */
+static void write_authority(struct text *text, const struct addr *addr)
+{
+	char ip[INET6_ADDRSTRLEN] = "";
+
+	if (addr->sa.sa_family == AF_UNIX)
+		text_add(text, "localhost");
+	else if (addr->sa.sa_family == AF_INET6)
+		text_add(text, "[%s]:%u", inet_ntop(AF_INET6, &addr->in6.sin6_addr, ip, sizeof ip), addr_port(addr));
+	else
+		text_add(text, "%s:%u", inet_ntop(AF_INET, &addr->in.sin_addr, ip, sizeof ip), addr_port(addr));
+}
+
+static CURLcode set_url(struct probe_http_check *check)
+{
+	char bytes[PROBE_HTTP_TEXT_MAX + HOST_NAME_SIZE + 64];
+	struct text url = text_of(bytes, sizeof bytes);
+
+	text_add(&url, "%s://", check->rules->tls ? "https" : "http");
+	if (check->rules->host[0])
+		text_add(&url, "%s", check->rules->host);
+	else
+		write_authority(&url, check->addr);
+	text_add(&url, "%s", check->rules->path);
+	return libcurl.easy_setopt(check->easy, CURLOPT_URL, bytes);
+}
+
+/* Where to, without a name to resolve. */
+static CURLcode set_address(struct probe_http_check *check)
+{
+	const struct sockaddr_un *un = &check->addr->un;
+	char bytes[INET6_ADDRSTRLEN + 32];
+	struct text where = text_of(bytes, sizeof bytes);
+
+	if (check->addr->sa.sa_family == AF_UNIX) {
+		bool abstract = un->sun_path[0] == '\0';
+		return libcurl.easy_setopt(check->easy, abstract ? CURLOPT_ABSTRACT_UNIX_SOCKET : CURLOPT_UNIX_SOCKET_PATH,
+		        abstract ? "aegis" : "/"); /* that it is one; which one is in on_open() */
+	}
+	text_add(&where, "::");
+	write_authority(&where, check->addr);
+	check->connect_to = libcurl.slist_append(NULL, bytes);
+	return check->connect_to ? libcurl.easy_setopt(check->easy, CURLOPT_CONNECT_TO, check->connect_to) : CURLE_OUT_OF_MEMORY;
+}
+
+static CURLcode set_headers(struct probe_http_check *check)
+{
+	check->headers = libcurl.slist_append(NULL, "Connection: close");
+	return check->headers ? libcurl.easy_setopt(check->easy, CURLOPT_HTTPHEADER, check->headers) : CURLE_OUT_OF_MEMORY;
+}
+
+#define SET(option, value) (code = code ? code : libcurl.easy_setopt(check->easy, option, value))
+
+static CURLcode set_request(struct probe_http_check *check)
+{
+	CURLcode code = set_url(check);
+
+	code = code ? code : set_address(check);
+	code = code ? code : set_headers(check);
+	SET(CURLOPT_USERAGENT, "aegis/" PACKAGE_VERSION);
+	SET(CURLOPT_PATH_AS_IS, 1L);
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_HTTP09_ALLOWED, 0L);
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	SET(CURLOPT_PROXY, ""); /* not the environment's */
+	SET(CURLOPT_NOPROXY, "*");
+#if LIBCURL_VERSION_NUM >= 0x075500
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+	SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+	SET(CURLOPT_FRESH_CONNECT, 1L);
+	SET(CURLOPT_FORBID_REUSE, 1L);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	if (check->rules->tls) {
+		SET(CURLOPT_SSL_VERIFYPEER, (long)check->rules->verify);
+		SET(CURLOPT_SSL_VERIFYHOST, check->rules->verify ? 2L : 0L);
+		if (check->rules->ca[0])
+			SET(CURLOPT_CAINFO, check->rules->ca);
+	}
+	return code;
+}
+
+static CURLcode set_callbacks(struct probe_http_check *check)
+{
+	CURLcode code = libcurl.easy_setopt(check->easy, CURLOPT_PRIVATE, check);
+
+	SET(CURLOPT_ERRORBUFFER, check->error);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, check);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, check);
+	SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
+	SET(CURLOPT_OPENSOCKETDATA, check);
+	return code;
+}
+
+static void free_check(struct probe_http_check *check)
+{
+	libcurl.easy_cleanup(check->easy);
+	libcurl.slist_free_all(check->headers);
+	libcurl.slist_free_all(check->connect_to);
+	free(check);
+}
+
+int probe_http_start(struct probe_http *http, const struct addr *addr, const struct probe_http_rules *rules, outcome_fn *done, void *arg,
+        struct probe_http_check **out)
+{
+	struct probe_http_check *check = calloc(1, sizeof *check);
+
+	if (!check)
+		return -ENOMEM;
+	*check = (struct probe_http_check){
+		.http = http, .rules = rules, .addr = addr, .done = done, .arg = arg, .curl_fd = -1, .own_fd = -1
+	};
+	loop_io_init(&check->io, on_ready);
+	check->easy = libcurl.easy_init();
+	CURLcode code = check->easy ? set_request(check) : CURLE_OUT_OF_MEMORY;
+	code = code ? code : set_callbacks(check);
+	if (code != CURLE_OK || libcurl.multi_add_handle(http->multi, check->easy) != CURLM_OK) {
+		free_check(check);
+		return code == CURLE_OK || code == CURLE_OUT_OF_MEMORY ? -ENOMEM : -EPROTONOSUPPORT;
+	}
+	*out = check;
+	return 0;
+}
+
+void probe_http_stop(struct probe_http_check *check)
+{
+	(void)libcurl.multi_remove_handle(check->http->multi, check->easy);
+	let_go(check);
+	free_check(check);
+}
+
+/* The request could be sent. */
+static bool was_asked(const struct probe_http_check *check)
+{
+	curl_off_t ready_us = 0;
+
+	return libcurl.easy_getinfo(check->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us) == CURLE_OK && ready_us > 0;
+}
+
+const char *probe_http_awaits(const struct probe_http_check *check)
+{
+	struct sockaddr_storage peer;
+	socklen_t length = sizeof peer;
+
+	if (was_asked(check))
+		return check->in_body ? "the end of the answer" : "the answer";
+	/* libcurl does not tell before the handshake is over, too */
+	bool connected = check->own_fd >= 0 && getpeername(check->own_fd, (struct sockaddr *)&peer, &length) == 0;
+	return connected && check->rules->tls ? "the TLS handshake" : "the connection";
+}
+
+/* ---- how it ended ---- */
+
+static void not_connected(const struct probe_http_check *check, struct outcome *outcome)
+{
+	long error = 0;
+
+	(void)libcurl.easy_getinfo(check->easy, CURLINFO_OS_ERRNO, &error);
+	outcome_not_connected(outcome, check->open_error ? check->open_error : error ? -(int)error : -ECONNREFUSED);
+}
+
+static void judge_status(const struct probe_http_check *check, struct outcome *outcome)
+{
+	long status = 0;
+
+	(void)libcurl.easy_getinfo(check->easy, CURLINFO_RESPONSE_CODE, &status);
+	bool good = status_set_has(&check->rules->expect, status);
+	outcome->kind = good ? OUTCOME_GOOD : OUTCOME_BAD;
+	outcome->result = good ? HEALTH_RESULT_OK : HEALTH_RESULT_STATUS;
+	outcome->detail = (uint32_t)status;
+	snprintf(outcome->reason, sizeof outcome->reason, "status %ld", status);
+}
+
+static enum health_result result_of(CURLcode code)
+{
+	switch (code) {
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CIPHER:
+	case CURLE_SSL_ISSUER_ERROR:
+		return HEALTH_RESULT_TLS;
+	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE:
+		return HEALTH_RESULT_CLOSED;
+	case CURLE_SEND_ERROR:
+	case CURLE_RECV_ERROR:
+		return HEALTH_RESULT_RESET;
+	default:
+		return HEALTH_RESULT_ANSWER;
+	}
+}
+
+static void failed(const struct probe_http_check *check, CURLcode code, struct outcome *outcome)
+{
+	struct text reason = text_of(outcome->reason, sizeof outcome->reason);
+
+	outcome->kind = OUTCOME_BAD;
+	outcome->result = result_of(code);
+	/* Of a line of the header that is too long, some versions say that they are out of memory. */
+	if (code == CURLE_SSL_CACERT_BADFILE || (code == CURLE_OUT_OF_MEMORY && !was_asked(check)))
+		outcome->kind = OUTCOME_UNABLE;
+	if (outcome->kind == OUTCOME_UNABLE)
+		outcome->result = HEALTH_RESULT_UNTRIED;
+	text_add_printable(&reason, check->error[0] ? check->error : libcurl.easy_strerror(code));
+}
+
+static void judge(const struct probe_http_check *check, CURLcode code, struct outcome *outcome)
+{
+	if (code == CURLE_COULDNT_CONNECT)
+		not_connected(check, outcome);
+	else if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && check->in_body))
+		judge_status(check, outcome);
+	else if (code == CURLE_WRITE_ERROR)
+		*outcome = (struct outcome){ OUTCOME_BAD, HEALTH_RESULT_ANSWER, 0, "the header is too long" };
+	else
+		failed(check, code, outcome);
+}
+
+static void reap(struct probe_http *http)
+{
+	CURLMsg *message;
+	int left;
+
+	while ((message = libcurl.multi_info_read(http->multi, &left)) != NULL) {
+		struct probe_http_check *check = NULL;
+		struct outcome outcome = { 0 };
+		(void)libcurl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &check);
+		judge(check, message->data.result, &outcome);
+		outcome_fn *done = check->done;
+		void *arg = check->arg;
+		probe_http_stop(check);
+		done(arg, &outcome);
+	}
+}

@@ -1,0 +1,376 @@
+#include "control/prober.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "control/probe_http.h"
+#include "control/probe_stream.h"
+#include "control/schedule.h"
+
+struct prober {
+	struct loop *loop;
+	const struct prober_ops *ops;
+	void *arg;
+	struct loop_timer timer; /* for the schedule */
+	struct schedule schedule;
+	struct linger_set linger;
+	struct probe_http *http; /* made for the first target that needs it */
+	struct prober_target *targets;
+};
+
+/* What is copied from the settings. */
+struct plan {
+	uint64_t key;
+	struct probe_rules rules;
+	struct probe_http_rules http;
+	size_t n_addrs;
+	struct addr addrs[]; /* and behind them the texts of the rules */
+};
+
+struct prober_target {
+	struct schedule_entry entry;
+	struct prober *prober;
+	struct prober_target *next;
+	struct prober_target **link;
+	struct plan *plan;
+	size_t addr;  /* the one that is tried */
+	size_t tried; /* in this check */
+	uint64_t begun_ns;
+	struct probe_stream *stream; /* the attempt: one of these two, or none */
+	struct probe_http_check *http;
+};
+
+static void try_addresses(struct prober_target *target);
+
+/* ---- settings ---- */
+
+static bool is_http(enum probe_kind kind)
+{
+	return kind == PROBE_HTTP || kind == PROBE_HTTPS;
+}
+
+static const char *text_or(const char *text, const char *otherwise)
+{
+	return text ? text : otherwise;
+}
+
+static struct probe_http_rules http_rules(const struct prober_settings *settings)
+{
+	return (struct probe_http_rules){
+		.tls = settings->rules.kind == PROBE_HTTPS,
+		.path = text_or(settings->http.path, "/"),
+		.host = text_or(settings->http.host, ""),
+		.verify = settings->http.verify,
+		.ca = text_or(settings->http.ca, ""),
+	};
+}
+
+static int check_http(const struct prober_settings *settings, struct probe_http_rules *rules, const char **why)
+{
+	char text[160];
+
+	if (!probe_http_available(text, sizeof text)) {
+		*why = "there is no libcurl, which http and https checks need";
+		return -ENOTSUP;
+	}
+	*rules = http_rules(settings);
+	int error = probe_http_rules_check(rules, why);
+	return error ? error : status_set_parse(text_or(settings->http.expect, "2xx"), &rules->expect, why);
+}
+
+int prober_check(const struct prober_settings *settings, const char **why)
+{
+	struct probe_http_rules rules;
+
+	if (settings->interval_ns == 0 || settings->timeout_ns == 0) {
+		*why = "an interval or a timeout of 0";
+		return -EINVAL;
+	}
+	int error = probe_rules_check(&settings->rules, why);
+	return error || !is_http(settings->rules.kind) ? error : check_http(settings, &rules, why);
+}
+
+/* Copy a text behind those that are there. */
+static void keep_text(const char **text, char **at)
+{
+	if (*text)
+		*text = strcpy(*at, *text);
+	if (*text)
+		*at += strlen(*at) + 1;
+}
+
+static struct plan *new_plan(const struct prober_settings *settings)
+{
+	struct probe_rules rules = settings->rules;
+	struct probe_http_rules http = http_rules(settings);
+	const char **texts[] = { &rules.send, &rules.expect, &rules.user, &http.path, &http.host, &http.ca };
+	size_t addrs_bytes = settings->n_addrs * sizeof *settings->addrs, texts_bytes = 0;
+	const char *why;
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		texts_bytes += *texts[i] ? strlen(*texts[i]) + 1 : 0;
+	struct plan *plan = malloc(sizeof *plan + addrs_bytes + texts_bytes);
+	if (!plan)
+		return NULL;
+	char *at = (char *)plan->addrs + addrs_bytes;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		keep_text(texts[i], &at);
+	if (is_http(rules.kind))
+		ensure(status_set_parse(text_or(settings->http.expect, "2xx"), &http.expect, &why) == 0);
+	plan->key = settings->key;
+	plan->n_addrs = settings->n_addrs;
+	memcpy(plan->addrs, settings->addrs, addrs_bytes);
+	plan->rules = rules;
+	plan->http = http;
+	return plan;
+}
+
+/* All that may fail about adding and changing. */
+static int prepare(struct prober *prober, const struct prober_settings *settings, struct plan **out, const char **why)
+{
+	int error = prober_check(settings, why);
+
+	if (error)
+		return error;
+	if (settings->n_addrs < 1 || settings->n_addrs > PROBER_MAX_ADDRESSES) {
+		*why = "no address, or more than 8";
+		return -EINVAL;
+	}
+	if (is_http(settings->rules.kind) && !prober->http)
+		prober->http = probe_http_new(&prober->linger);
+	struct plan *plan = is_http(settings->rules.kind) && !prober->http ? NULL : new_plan(settings);
+	if (!plan) {
+		*why = "out of memory";
+		return -ENOMEM;
+	}
+	*out = plan;
+	return 0;
+}
+
+/* ---- checks ---- */
+
+/* Look at the schedule when it has something to do, which may be later in this turn: checks are begun from there only. */
+static void set_timer(struct prober *prober)
+{
+	uint64_t next_ns = schedule_next_ns(&prober->schedule), now_ns = loop_now_ns(prober->loop);
+
+	if (next_ns == WHEEL_NEVER)
+		loop_timer_stop(prober->loop, &prober->timer);
+	else
+		loop_timer_start(prober->loop, &prober->timer, next_ns > now_ns ? next_ns - now_ns : 0);
+}
+
+/* The check is over. The target may be gone after that. */
+static void conclude(struct prober_target *target, const struct outcome *outcome)
+{
+	struct prober *prober = target->prober;
+	struct health_check check = {
+		.result = outcome->result, .detail = outcome->detail, .latency_ns = clock_now_ns() - target->begun_ns
+	};
+
+	schedule_done(&prober->schedule, &target->entry, loop_now_ns(prober->loop));
+	set_timer(prober);
+	if (outcome->kind == OUTCOME_UNABLE)
+		prober->ops->unable(prober->arg, target->plan->key, outcome->reason);
+	else
+		prober->ops->result(prober->arg, target->plan->key, &check, outcome->reason);
+}
+
+/* Whether there is an address that this check has not tried; it is the next one's turn, also in the next check. */
+static bool goes_on(struct prober_target *target, const struct outcome *outcome)
+{
+	if (outcome->kind != OUTCOME_UNREACHABLE)
+		return false;
+	target->addr = (target->addr + 1) % target->plan->n_addrs;
+	return target->tried < target->plan->n_addrs;
+}
+
+static void on_outcome(void *arg, const struct outcome *outcome)
+{
+	struct prober_target *target = arg;
+
+	target->stream = NULL;
+	target->http = NULL;
+	if (goes_on(target, outcome))
+		try_addresses(target);
+	else
+		conclude(target, outcome);
+}
+
+static int start(struct prober_target *target)
+{
+	const struct plan *plan = target->plan;
+	const struct addr *addr = &plan->addrs[target->addr];
+
+	if (is_http(plan->rules.kind))
+		return probe_http_start(target->prober->http, addr, &plan->http, on_outcome, target, &target->http);
+	return probe_stream_start(&target->prober->linger, addr, &plan->rules, on_outcome, target, &target->stream);
+}
+
+static void try_addresses(struct prober_target *target)
+{
+	struct outcome outcome;
+
+	do {
+		target->tried++;
+		int error = start(target);
+		if (!error)
+			return;
+		outcome_not_connected(&outcome, error);
+	} while (goes_on(target, &outcome));
+	conclude(target, &outcome);
+}
+
+static const char *awaits(const struct prober_target *target)
+{
+	return target->http ? probe_http_awaits(target->http) : probe_stream_awaits(target->stream);
+}
+
+static void stop(struct prober_target *target)
+{
+	if (target->stream)
+		probe_stream_stop(target->stream);
+	if (target->http)
+		probe_http_stop(target->http);
+	target->stream = NULL;
+	target->http = NULL;
+}
+
+static void on_overdue(struct schedule_entry *entry, void *arg)
+{
+	struct prober_target *target = container_of(entry, struct prober_target, entry);
+	struct outcome outcome = { .kind = OUTCOME_BAD, .result = HEALTH_RESULT_TIMEOUT };
+	struct text reason = text_of(outcome.reason, sizeof outcome.reason);
+
+	(void)arg;
+	text_add(&reason, "timed out waiting for %s", awaits(target));
+	stop(target);
+	target->addr = (target->addr + 1) % target->plan->n_addrs;
+	conclude(target, &outcome);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct prober *prober = container_of(timer, struct prober, timer);
+	uint64_t now_ns = loop_now_ns(prober->loop);
+	struct schedule_entry *entry;
+
+	schedule_advance(&prober->schedule, now_ns, on_overdue, NULL);
+	while ((entry = schedule_take(&prober->schedule, now_ns)) != NULL) {
+		struct prober_target *target = container_of(entry, struct prober_target, entry);
+		target->tried = 0;
+		target->begun_ns = clock_now_ns();
+		try_addresses(target);
+	}
+	set_timer(prober);
+}
+
+/* ---- targets ---- */
+
+struct prober *prober_new(struct loop *loop, const struct prober_ops *ops, void *arg, unsigned max_in_flight, uint64_t seed)
+{
+	struct prober *prober = calloc(1, sizeof *prober);
+
+	if (!prober)
+		return NULL;
+	prober->loop = loop;
+	prober->ops = ops;
+	prober->arg = arg;
+	loop_timer_init(&prober->timer, on_timer);
+	schedule_init(&prober->schedule, loop_now_ns(loop), max_in_flight, seed);
+	linger_init(&prober->linger, loop);
+	return prober;
+}
+
+void prober_free(struct prober *prober)
+{
+	if (!prober)
+		return;
+	while (prober->targets)
+		prober_remove(prober, prober->targets);
+	probe_http_free(prober->http);
+	linger_fini(&prober->linger);
+	loop_timer_stop(prober->loop, &prober->timer);
+	free(prober);
+}
+
+/* It will be looked at before the loop sleeps. */
+static void enter(struct prober *prober, struct prober_target *target, const struct prober_settings *settings, struct plan *plan)
+{
+	target->plan = plan;
+	target->addr = 0;
+	target->entry.interval_ns = settings->interval_ns;
+	target->entry.fast_interval_ns = settings->fast_interval_ns ? settings->fast_interval_ns : settings->interval_ns;
+	target->entry.timeout_ns = settings->timeout_ns;
+	target->entry.first_ns = settings->first_ns;
+	schedule_add(&prober->schedule, &target->entry);
+	set_timer(prober);
+}
+
+int prober_add(struct prober *prober, const struct prober_settings *settings, struct prober_target **out, const char **why)
+{
+	struct plan *plan;
+	int error = prepare(prober, settings, &plan, why);
+
+	if (error)
+		return error;
+	struct prober_target *target = calloc(1, sizeof *target);
+	if (!target) {
+		free(plan);
+		*why = "out of memory";
+		return -ENOMEM;
+	}
+	target->prober = prober;
+	target->next = prober->targets;
+	target->link = &prober->targets;
+	if (target->next)
+		target->next->link = &target->next;
+	prober->targets = target;
+	enter(prober, target, settings, plan);
+	*out = target;
+	return 0;
+}
+
+int prober_change(struct prober *prober, struct prober_target *target, const struct prober_settings *settings, const char **why)
+{
+	struct plan *plan;
+	int error = prepare(prober, settings, &plan, why);
+
+	if (error)
+		return error;
+	stop(target);
+	schedule_remove(&prober->schedule, &target->entry);
+	free(target->plan);
+	enter(prober, target, settings, plan);
+	return 0;
+}
+
+void prober_remove(struct prober *prober, struct prober_target *target)
+{
+	stop(target);
+	schedule_remove(&prober->schedule, &target->entry);
+	*target->link = target->next;
+	if (target->next)
+		target->next->link = target->link;
+	free(target->plan);
+	free(target);
+	set_timer(prober);
+}
+
+void prober_hurry(struct prober *prober, struct prober_target *target, bool hurries)
+{
+	schedule_hurry(&prober->schedule, &target->entry, hurries, loop_now_ns(prober->loop));
+	set_timer(prober);
+}
+
+bool prober_is_checking(const struct prober_target *target)
+{
+	return target->stream || target->http;
+}
+
+unsigned prober_in_flight(const struct prober *prober)
+{
+	return prober->schedule.in_flight;
+}

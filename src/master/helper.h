@@ -1,0 +1,65 @@
+/* The control process (control/control.h) as the master sees it: forked, watched, replaced.
+ *
+ * Process: the master. There is one where the settings need it: next to the running generation. While a transition is under way there may
+ * be a second one in its trial, with the settings to come. At the switch the old one is ended before the new one is told GO: exactly one
+ *          writes at a time.
+ * States:  none -> (prepare) TRIAL -> (switch) RUNNING -> (switch, stop) none; one that died or stands still while RUNNING is replaced, at
+ *          once or, when it keeps dying, ever later. Nothing waits for a trial longer than two seconds.
+ */
+#ifndef AEGIS_MASTER_HELPER_H
+#define AEGIS_MASTER_HELPER_H
+
+#include "config/config.h"
+#include "master/places.h"
+#include "os/loop.h"
+
+struct master;
+
+struct helper_process {
+	struct master *master;
+	pid_t pid; /* 0 = none */
+	int channel;
+	struct loop_io io;
+	uint64_t forked_ns;
+	uint64_t heard_ns; /* when it last said something */
+};
+
+struct helper {
+	struct helper_process running, next;
+	bool awaited; /* the trial of next is not over */
+	struct loop_timer trial;
+	struct loop_timer respawn;
+	uint32_t quick_deaths; /* in a row */
+};
+
+void helper_init(struct helper *helper, struct master *master);
+
+/* A transition begins the trial of one for these settings, where they need one. That this failed is no reason to give the settings up: it
+ * was logged, and is tried again after the switch. */
+void helper_prepare(struct helper *helper, const struct config *config, const struct places *places);
+/* The trial is over, or there is none. When that changes, transition_try_switch() is called. */
+must_check bool helper_is_prepared(const struct helper *helper);
+/* The transition is given up: the running one goes on. */
+void helper_abandon(struct helper *helper);
+
+/* The switch: first the running one ends, so that the rows are nobody's; then, when master->running is the new generation, the next one
+ * goes to work. */
+void helper_end_running(struct helper *helper);
+void helper_go(struct helper *helper);
+
+/* When the settings of master->running changed in place: after helper_end_running(), one that has them. */
+void helper_renew(struct helper *helper);
+
+/* None any more. */
+void helper_stop(struct helper *helper);
+
+/* Look for one that died, and replace it. True when there was one. */
+must_check bool helper_reap_one(struct helper *helper);
+/* Once a second: one that stands still is killed. */
+void helper_tick(struct helper *helper);
+
+void helper_send_log(struct helper *helper, int fd);
+/* Let a forked child not keep the master's ends of the channels. */
+void helper_release_in_child(const struct helper *helper);
+
+#endif
