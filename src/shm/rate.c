@@ -54,14 +54,19 @@ bool rate_take(struct rate *rate, const struct rate_limit *limit, uint64_t now_n
 	return false;
 }
 
-uint64_t rate_wait_ns(const struct rate *rate, const struct rate_limit *limit, uint64_t now_ns)
+uint64_t rate_wait_ns(struct rate *rate, const struct rate_limit *limit, uint64_t now_ns)
 {
 	if (!limit->interval)
 		return 0;
 	bool passes;
 	uint64_t now = rate_time(now_ns), cost = rate_cost(limit, 1);
-	uint64_t next = rate_next(limit, atomic_load_explicit(&rate->tat, memory_order_relaxed), now, cost, &passes);
-	return passes ? 0 : wait_for(limit, next, now, cost);
+	uint64_t tat = atomic_load_explicit(&rate->tat, memory_order_relaxed);
+	uint64_t next = rate_next(limit, tat, now, cost, &passes);
+	if (passes)
+		return 0;
+	if (next != tat) /* what a former limit left behind: else who only asks would wait for it to pass */
+		(void)atomic_compare_exchange_strong_explicit(&rate->tat, &tat, next, memory_order_relaxed, memory_order_relaxed);
+	return wait_for(limit, next, now, cost);
 }
 
 /* How many units fit into room, which is less than n of them cost. */

@@ -46,7 +46,7 @@ struct rate_limit rate_limit_make(uint64_t per_s, uint64_t burst, uint32_t quant
 must_check bool rate_take(struct rate *rate, const struct rate_limit *limit, uint64_t now_ns, uint64_t *wait_ns);
 
 /* How long until one unit will be there, if nobody else takes it; 0 = it is there. Takes nothing. */
-must_check uint64_t rate_wait_ns(const struct rate *rate, const struct rate_limit *limit, uint64_t now_ns);
+must_check uint64_t rate_wait_ns(struct rate *rate, const struct rate_limit *limit, uint64_t now_ns);
 
 /* Take up to n units, but nothing between 0 and the smaller of n and a quantum. How many; when less than n, *wait_ns is the time until
  * the next part (a quantum or the rest) will be there. Others being faster 64 times in a row counts as 0. */

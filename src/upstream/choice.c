@@ -59,8 +59,9 @@ static int choose(struct look *look)
 	int chosen = balance_choose(balance, look->key, look->tried, look->n);
 	if (chosen < 0 || !is_among(chosen, look->tried, look->n))
 		return chosen;
-	if (look->over >= 0)
-		return -1; /* that one is better than one that failed */
+	bool can_wait = look->later || (look->full && look->upstream->config->queue.size > 0);
+	if (look->over >= 0 || can_wait)
+		return -1; /* that one, or a place in line, is better than one that failed */
 	if (failed > 0 && is_among(chosen, look->tried + failed, wanting))
 		chosen = balance_choose(balance, look->key, look->tried + failed, wanting);
 	return is_among(chosen, look->tried + failed, wanting) ? -1 : chosen;

@@ -81,7 +81,7 @@ static int take_from_box(struct pool *pool, struct boxed *out, int *fd)
 	int error = box_take(pool->box, out, fd);
 	limit_pass_end(pools->shm, pools->seat, pool->server->limit, !error || error == -EPROTO);
 	if (error == -EPROTO) /* the connection is closed */
-		limit_release(pools->shm, pools->seat, pool->server->limit);
+		upstream_free_place(pool->server);
 	return error;
 }
 
@@ -98,8 +98,7 @@ static void close_place(struct pool *pool, int fd)
 {
 	shutdown(fd, SHUT_RDWR); /* who left it there may not have closed his own yet */
 	close(fd);
-	limit_release(pool->pools->shm, pool->pools->seat, pool->server->limit);
-	line_freed(&pool->server->upstream->line);
+	upstream_free_place(pool->server);
 }
 
 bool pool_drop_boxed(struct pool *pool)
@@ -118,15 +117,15 @@ bool pool_lend(struct pool *pool, struct conn *conn)
 	struct boxed boxed;
 	bool fits = count_box(pool) < pool->box_keep && describe(pool, conn->fd, &boxed);
 	int fd = conn_detach(conn);
-	bool lent = fits && put_into_box(pool, &boxed, fd);
-	if (lent)
-		close(fd);
-	else
+	if (!fits || !put_into_box(pool, &boxed, fd)) {
 		close_place(pool, fd);
-	if (lent && count_box(pool) > pool->box_keep)
+		return false;
+	}
+	close(fd);
+	if (count_box(pool) > pool->box_keep)
 		(void)pool_drop_boxed(pool);       /* another worker had seen the same last place */
 	line_freed(&pool->server->upstream->line); /* who waits may take it, or have it closed */
-	return lent;
+	return true;
 }
 
 /* Is it one for this pool, and not too old? */

@@ -1,9 +1,12 @@
 """Real peers through Aegis, unchanged and without an error: nginx with ab, wrk and curl, redis, PostgreSQL, iperf3."""
+import contextlib
 import glob
 import hashlib
 import json
 import os
+import random
 import re
+import socket
 import subprocess
 
 import aegis
@@ -17,9 +20,13 @@ def port_of(address):
 
 
 def free_port():
-    """A port on 127.0.0.1 itself, which is what these programs are told."""
-    with aegis.bind() as sock:
-        return port_of(aegis.form(sock))
+    """A port on 127.0.0.1 itself, which is what these programs are told. Below those that the kernel gives to clients: some of the programs
+    cannot listen where a former connection still lingers."""
+    while True:
+        port = random.randrange(12000, 30000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("", port))
+            return port
 
 
 class Peer(Case):

@@ -8,7 +8,7 @@ import threading
 import time
 
 import aegis
-from aegis import AEGIS_STAT, Case, Task, bind, dial, echo, form, free_address, how_it_ends, receive_line, reset, run, wait_until
+from aegis import AEGIS_STAT, Case, Echo, Task, bind, dial, echo, form, free_address, how_it_ends, receive_line, reset, run, wait_until
 
 HELLO = b"hello\n"
 
@@ -350,6 +350,22 @@ class Limits(Queue):
             sock.close()
         self.assertEqual(server.peak, 1)
 
+    def test_who_failed_elsewhere_waits_for_who_is_full(self):
+        """One server is full and the other one refuses: with a queue a client waits for the first instead of being refused by the second."""
+        live = Echo(self)
+        rows = [{"name": "live", "address": live.address, "max_connections": 1}, {"name": "dead", "address": free_address(), "max_connections": 5}]
+        proxy, address = self.proxy(rows, upstream={"retries": 2, "queue": {"size": 10, "timeout": "60s"}})
+        first = self.connect(address)
+        echo(first)
+        waiting = [self.connect(address) for _ in range(4)]
+        proxy.wait_stat(lambda stat: stat["upstreams"][0]["waiting"] == 4, "all of them to wait")
+        first.close()
+        for sock in waiting:
+            echo(sock)
+            sock.close()
+        proxy.wait_stat(lambda stat: stat["connections"]["active"] == 0, "all to be gone")
+        self.assertEqual(proxy.stat()["listeners"][0]["closes"]["connect_refused"], 0)
+
     def test_wait_while_all_are_down(self):
         """when_all_down = "wait": clients wait until a server is usable again, up to queue.timeout."""
         address = free_address()
@@ -506,6 +522,20 @@ class Rate(Queue):
         upstream = {"connect_rate": rate, "connect_burst": burst, **options.pop("upstream", {})}
         proxy = self.aegis(aegis.app([{"address": server.address}], upstream=upstream, **options))
         return proxy, proxy.address()
+
+    def test_a_rate_that_is_raised_holds_at_once(self):
+        """What the former rate has booked ahead is not waited for."""
+        server = Counter(self)
+        proxy, address = self.rate(server, "1/s", 20, workers=2)
+        for _ in range(21):
+            with dial(address) as sock:
+                self.assertEqual(receive_line(sock), HELLO.decode())
+        settings = aegis.app([{"address": server.address}], upstream={"connect_rate": "1000/s", "connect_burst": 20}, workers=2)
+        proxy.must_reload(settings)
+        began = time.monotonic()
+        with dial(address) as sock:
+            self.assertEqual(receive_line(sock), HELLO.decode())
+        self.assertLess(time.monotonic() - began, 10 * aegis.SLOW)
 
     def test_connect_rate_over_all_workers(self):
         """100/s, burst 10, and 300 clients at once with eight workers: some 110 in the first second, all within three, none fails."""
