@@ -360,9 +360,12 @@ class Limits(Queue):
         waiting = [self.connect(address) for _ in range(4)]
         proxy.wait_stat(lambda stat: stat["upstreams"][0]["waiting"] == 4, "all of them to wait")
         first.close()
-        for sock in waiting:
+
+        def use(sock):  # in the order of their tickets, which need not be that of the list
             echo(sock)
             sock.close()
+        for task in [Task(use, sock) for sock in waiting]:
+            task.result()
         proxy.wait_stat(lambda stat: stat["connections"]["active"] == 0, "all to be gone")
         self.assertEqual(proxy.stat()["listeners"][0]["closes"]["connect_refused"], 0)
 
