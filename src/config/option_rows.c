@@ -373,7 +373,8 @@ const struct option option_rows[] = {
 		  "side of the connection while it waits has left the line." },
 	{ OBJECT_UPSTREAM_QUEUE, "timeout", DURATION(upstream_config, queue.timeout_ns, NS_PER_MS, 60 * MINUTE),
 	  .fallback = "5s", .reload = RELOAD_WORKERS,
-	  .help = "How long a client waits before it is refused." },
+	  .help = "How long a client waits before it is refused; anew when it gets a place and the connect fails. A client that ends its side "
+		  "while it waits has left." },
 	{ OBJECT_UPSTREAM_POOL, "warm", NUMBER(upstream_config, pool.warm, 0, CONFIG_MAX_HOT),
 	  .zero = "none", .fallback = "0", .reload = RELOAD_WORKERS,
 	  .help = "So many connections that nobody has used yet are kept ready, for each server and worker. A client gets one that is "
@@ -408,8 +409,8 @@ const struct option option_rows[] = {
 	  .help = "Share of the new connections, relative to the other servers." },
 	{ OBJECT_SERVER, "max_connections", NUMBER(server_config, max_connections, 1, MAX_CONNECTIONS),
 	  .zero = "no limit", .fallback = "0", .reload = RELOAD_IN_PLACE,
-	  .help = "The most connections to this server at one time, exact over all workers; hot ones count. When all servers are full, clients "
-		  "wait in the queue or are refused." },
+	  .help = "The most connections to this server at one time, exact over all workers; hot ones count, health checks come on top (one at a "
+		  "time). When all servers are full, clients wait in the queue or are refused." },
 	{ OBJECT_SERVER, "soft_limit", NUMBER(server_config, soft_limit, 1, MAX_CONNECTIONS),
 	  .zero = "none", .fallback = "0", .reload = RELOAD_IN_PLACE,
 	  .help = "From so many connections on, the server gets new ones only when all others have reached theirs." },

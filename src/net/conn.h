@@ -45,10 +45,10 @@ struct conn {
 	bool by_completion;
 	bool options_due; /* dialled, and the options that a short connection never needs are not set yet */
 	/* by readiness */
-	bool readable; /* may have something to read: until a read comes up short or empty */
-	bool ended;    /* the end or an error is behind what can be read: read until it shows */
-	bool thorough; /* a short read does not mean that there is no more */
-	bool passed;   /* on by another process, which may have a descriptor of it for a moment yet */
+	bool readable;   /* may have something to read: until a read comes up short or empty */
+	bool ended;      /* the end or an error is behind what can be read: read until it shows */
+	bool thorough;   /* a short read does not mean that there is no more */
+	bool passed : 1; /* on by another process, which may have a descriptor of it for a moment yet */
 	/* by completion: what is under way */
 	bool receiving : 1, cancelling : 1, sending : 1, connecting : 1;
 	bool closing : 1;

@@ -50,6 +50,7 @@ struct session {
 	uint16_t tried[CONFIG_MAX_RETRIES + 1];
 };
 
+static_assert(sizeof(struct session) % 16 == 0 && sizeof(struct conn) % 16 == 0, "as slabs round them");
 static_assert(sizeof(struct session) + 2 * sizeof(struct conn) <= 512, "an idle proxied connection costs at most 512 bytes");
 
 /* Begin with an accepted connection; the session is fresh from the slab and linked in. It may be over when this returns. */
