@@ -122,13 +122,13 @@ struct relay {
 	const struct relay_mover *mover; /* the engine that has it now */
 	struct relay_side side[2];
 	/* Set by the session before the start. */
-	bool framed; /* the session looks at the bytes and decides about ends of input */
-	bool shaped; /* the session says how much may be read */
+	bool framed : 1; /* the session looks at the bytes and decides about ends of input */
+	bool shaped : 1; /* the session says how much may be read */
+	/* Between the engines. */
+	bool leaving : 1; /* the ring: as soon as nothing is under way */
+	uint8_t calm;     /* small messages in a row that were delivered at once */
 	/* While a RST waits for what is owed to the other side. */
 	bool aborting;
-	/* Between the engines. */
-	bool leaving;           /* the ring: as soon as nothing is under way */
-	uint8_t calm;           /* small messages in a row that were delivered at once */
 	int abort_owed;         /* bytes the kernel had not sent at the last look */
 	uint64_t abort_look_ns; /* how long to the next look: longer while nothing moves */
 	uint64_t abort_stalled_ns;

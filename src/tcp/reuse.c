@@ -149,7 +149,6 @@ static void retry(struct session *session)
 	}
 	conn_close_at_once(session->relay.side[SIDE_SERVER].conn, false);
 	session->relay.side[SIDE_SERVER].conn = NULL;
-	session->tick_ns = WHEEL_NEVER;
 	*reuse = (struct reuse){ .told = reuse->told, .told_bytes = reuse->told_bytes, .retried = true };
 	session_reconnect(session);
 }

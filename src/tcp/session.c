@@ -88,8 +88,7 @@ void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener
 	session->relay.side[SIDE_CLIENT].conn = client;
 	session->peer = *peer;
 	session->reserved = reserved;
-	session->tick_ns = WHEEL_NEVER;
-	session->accepted_ns = session->activity_ns = now_ns(session);
+	session->accepted_ns = now_ns(session);
 	counter_add(&listener->row->connections, 1);
 	run(session, STEP_ADMIT);
 }
@@ -172,6 +171,7 @@ enum upstream_choice session_take(struct session *session)
 	enum upstream_choice choice = upstream_take(session->listener->upstream, &client, &hold);
 	if (choice != UPSTREAM_TAKEN)
 		return choice;
+	wait_end(session);
 	session->server = hold.server;
 	session->pass = hold.pass;
 	session->judged = upstream_judges(session->listener->upstream);
@@ -323,6 +323,7 @@ void session_reconnect(struct session *session)
 {
 	struct server *server = session->server;
 	if (upstream_may_dial(session->listener->upstream, now_ns(session))) {
+		session->waiter.ticket = 0;
 		run(session, STEP_CONNECT);
 		return;
 	}
@@ -367,7 +368,11 @@ static enum step_result step_relay(struct session *session)
 	upstream_remember(session->listener->upstream, session->server, &client);
 	session->relay.side[SIDE_CLIENT].quickack = listener->tcp.quickack;
 	session->relay.side[SIDE_SERVER].quickack = session->listener->upstream->config->tcp.quickack;
+	session->waited = session->waited || session->waiter.ticket;
+	session->n_tried = 0;
 	session->activity_ns = session->step_ns;
+	session->asked_ns = 0;
+	session->tick_ns = WHEEL_NEVER;
 	pace_begin(session);
 	arm_anew(session); /* the relay may be over before it is started */
 	if (reuse_begin(session) ||
@@ -403,7 +408,7 @@ static uint64_t earlier(uint64_t due_ns, uint64_t from_ns, uint64_t limit_ns)
 
 static uint64_t first_byte_deadline(const struct session *session)
 {
-	uint64_t from_ns = session->waiter.ticket ? session->step_ns : session->accepted_ns; /* not for what it waited */
+	uint64_t from_ns = session->waited ? session->step_ns : session->accepted_ns; /* not for what it waited */
 	return session->client_spoke ? WHEEL_NEVER : earlier(WHEEL_NEVER, from_ns, session->listener->config->timeout.first_byte_ns);
 }
 

@@ -30,24 +30,32 @@ struct session {
 	struct tcp *tcp;
 	struct tcp_listener *listener;
 	struct server *server; /* held while not NULL */
-	struct waiter waiter;  /* for a server */
-	struct breaker_pass pass;
 	uint64_t accepted_ns;
-	uint64_t step_ns;         /* when the step began */
-	uint64_t activity_ns;     /* the last byte either way */
-	uint64_t asked_ns;        /* the first client byte that the server has not answered; 0 = none */
-	uint64_t tick_ns;         /* when the relay wants its tick; WHEEL_NEVER = not at all */
+	uint64_t step_ns; /* when the step began */
+	union {
+		struct {                      /* until it relays */
+			struct waiter waiter; /* for a server; its ticket stays when it has left the line */
+			uint16_t tried[CONFIG_MAX_RETRIES + 1];
+		};
+		struct {
+			struct breaker_pass pass; /* from when it has a server, which is not in line */
+			/* while it relays */
+			uint64_t activity_ns; /* the last byte either way */
+			uint64_t asked_ns;    /* the first client byte that the server has not answered; 0 = none */
+			uint64_t tick_ns;     /* when the relay wants its tick; WHEEL_NEVER = not at all */
+		};
+	};
 	struct sockaddr_in6 peer; /* IPv4 or IPv6; all zero for a unix socket */
-	enum step step;
+	enum step step : 8;
+	uint8_t n_tried;
+	bool reserved : 1;     /* holds its place in max_connections */
+	bool waits : 1;        /* in line */
+	bool waited : 1;       /* and had to, before it relayed */
+	bool client_spoke : 1; /* a byte came from the client */
+	bool server_spoke : 1;
+	bool judged : 1;     /* how the connection goes is to be told: with pass, when it is known */
 	struct pace *pace;   /* bandwidth and min_rate, or NULL */
 	struct reuse *reuse; /* what it has to do with a pool, or NULL */
-	bool reserved;       /* holds its place in max_connections */
-	bool waits;          /* in line */
-	bool client_spoke;   /* a byte came from the client */
-	bool server_spoke;
-	bool judged; /* how the connection goes is to be told: with pass, when it is known */
-	uint8_t n_tried;
-	uint16_t tried[CONFIG_MAX_RETRIES + 1];
 };
 
 static_assert(sizeof(struct session) % 16 == 0 && sizeof(struct conn) % 16 == 0, "as slabs round them");
