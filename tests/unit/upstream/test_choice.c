@@ -21,7 +21,7 @@ struct ground {
 	struct shm shm;
 	uint32_t upstream_row, rows[MOST];
 	struct server_config servers[MOST];
-	char names[MOST][8];
+	char names[MOST][16];
 	struct upstream_config config;
 	struct pools pools;
 	struct upstreams all[SEATS];
