@@ -1,4 +1,4 @@
-/* Other balancers' tables and sequences. Not part of the sources: AEGIS_TEST_VECTORS names the folder, or one beside it, that has
+/* Other balancers' tables and sequences. Not part of the sources: AEGIS_TEST_VECTORS names the folder with
  *   maglev/maglev_ring_reference.json       tables of Envoy's Maglev, hashes
  *   balance/reference_sequences.json        sequences of nginx and HAProxy, figures of katran, the example of the Maglev paper
  * Where they are not there, this is skipped. What does not apply:
@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../vectors.h"
 #include "base/hash.h"
 #include "policy/balance.h"
 #include "policy/maglev.h"
@@ -39,11 +40,9 @@ struct keys {
 /* --- reading ------------------------------------------------------------------------------------------------------------- */
 
 /* The file without white space outside of strings. */
-static bool read_file(char *text, const char *folder, const char *beside, const char *name)
+static bool read_file(char *text, const char *name)
 {
-	char path[4096];
-	snprintf(path, sizeof path, "%s/%s%s", folder, beside, name);
-	FILE *file = fopen(path, "r");
+	FILE *file = vectors_open(name);
 	if (!file)
 		return false;
 	bool in_string = false;
@@ -387,16 +386,6 @@ static void test_full_servers(void **state)
 	assert_true(n >= 8);
 }
 
-static bool read_vectors(const char *folder)
-{
-	static const char *const beside[] = { "", "../" };
-	for (size_t i = 0; folder && i < ARRAY_LEN(beside); i++)
-		if (read_file(maglev_text, folder, beside[i], "maglev/maglev_ring_reference.json") &&
-		        read_file(sequences_text, folder, beside[i], "balance/reference_sequences.json"))
-			return true;
-	return false;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -408,9 +397,7 @@ int main(void)
 		cmocka_unit_test(test_round_robin),
 		cmocka_unit_test(test_full_servers),
 	};
-	if (!read_vectors(getenv("AEGIS_TEST_VECTORS"))) {
-		printf("skipped: AEGIS_TEST_VECTORS does not name the folder of the vectors\n");
-		return 77;
-	}
+	if (!read_file(maglev_text, "maglev/maglev_ring_reference.json") || !read_file(sequences_text, "balance/reference_sequences.json"))
+		return VECTORS_SKIPPED;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
  *   llhttp_vectors.jsonl        one message or more for each line, with the verdict of llhttp
  *   te_gadgets_smuggler.jsonl   spellings of Transfer-Encoding that some servers take and others do not
  *   oracle_matrix.tsv           how many answers a real server gave to the former (line N is llhttp-N)
- * Where it is not set, this is skipped. */
+ * (below http1/). Where they are not there, this is skipped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,12 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../vectors.h"
 #include "exchange.h"
 #include "proto/framing.h"
 
 enum { MESSAGE_MAX = 16 << 10, LINE_MAX_BYTES = 64 << 10 };
-
-static const char *folder;
 
 struct vector {
 	char title[256], type[64], verdict[32];
@@ -31,12 +30,9 @@ struct vector {
 
 static FILE *open_file(const char *name)
 {
-	char path[4096];
-
-	snprintf(path, sizeof path, "%s/%s", folder, name);
-	FILE *file = fopen(path, "r");
+	FILE *file = vectors_open(name);
 	if (file == NULL)
-		fail_msg("%s does not open", path);
+		fail_msg("%s does not open", name);
 	return file;
 }
 
@@ -175,7 +171,7 @@ static void check_response(const struct vector *vector, unsigned *understood)
 
 static void test_agrees_with_llhttp_or_pins(void **state)
 {
-	FILE *file = open_file("llhttp_vectors.jsonl");
+	FILE *file = open_file("http1/llhttp_vectors.jsonl");
 	unsigned requests = 0, responses = 0;
 	static struct vector vector;
 
@@ -196,7 +192,7 @@ static void test_agrees_with_llhttp_or_pins(void **state)
 /* What only a lenient parser takes must pin, wherever the strict one does not take it. */
 static void test_what_needs_leniency_pins(void **state)
 {
-	FILE *file = open_file("llhttp_vectors.jsonl");
+	FILE *file = open_file("http1/llhttp_vectors.jsonl");
 	static struct vector vector;
 	unsigned count = 0;
 
@@ -230,7 +226,7 @@ static uint32_t answers_in(const char *cell)
 /* A real server gave as many answers as requests were counted here. */
 static void test_agrees_with_a_real_server_or_pins(void **state)
 {
-	FILE *file = open_file("llhttp_vectors.jsonl"), *matrix = open_file("oracle_matrix.tsv");
+	FILE *file = open_file("http1/llhttp_vectors.jsonl"), *matrix = open_file("http1/oracle_matrix.tsv");
 	static struct vector vector;
 	static char line[LINE_MAX_BYTES];
 	long at = -1, row;
@@ -288,7 +284,7 @@ static enum framing_verdict verdict_on_post(const char *fields, size_t count, co
 
 static void test_gadgets_of_transfer_encoding_pin(void **state)
 {
-	FILE *file = open_file("te_gadgets_smuggler.jsonl");
+	FILE *file = open_file("http1/te_gadgets_smuggler.jsonl");
 	static char line[LINE_MAX_BYTES];
 	unsigned count = 0, plain = 0;
 
@@ -321,10 +317,9 @@ int main(void)
 		cmocka_unit_test(test_gadgets_of_transfer_encoding_pin),
 	};
 
-	folder = getenv("AEGIS_TEST_VECTORS");
-	if (folder == NULL) {
-		printf("skipped: AEGIS_TEST_VECTORS does not name the folder of the vectors\n");
-		return 77;
-	}
+	FILE *file = vectors_open("http1/llhttp_vectors.jsonl");
+	if (file == NULL)
+		return VECTORS_SKIPPED;
+	fclose(file);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

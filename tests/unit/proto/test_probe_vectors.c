@@ -1,5 +1,5 @@
 /* The bytes of health checks that other programs' tests use. Not part of the sources: AEGIS_TEST_VECTORS names the folder with
- * rise_fall_sequences.json, or one beside the folder "health" that has it. Where it is not there, this is skipped. */
+ * health/rise_fall_sequences.json. Where it is not there, this is skipped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,23 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../vectors.h"
 #include "proto/probe.h"
 
 static char vectors[64 << 10];
-
-static FILE *open_vectors(void)
-{
-	static const char *const places[] = { "", "/../health" };
-	const char *folder = getenv("AEGIS_TEST_VECTORS");
-	FILE *file = NULL;
-
-	for (size_t i = 0; folder && !file && i < ARRAY_LEN(places); i++) {
-		char path[4096];
-		snprintf(path, sizeof path, "%s%s/rise_fall_sequences.json", folder, places[i]);
-		file = fopen(path, "r");
-	}
-	return file;
-}
 
 /* The bytes of "key":"hex". */
 static size_t take_bytes(const char *key, uint8_t *out, size_t size)
@@ -90,12 +77,10 @@ int main(void)
 		cmocka_unit_test(test_redis),
 		cmocka_unit_test(test_postgres),
 	};
-	FILE *file = open_vectors();
+	FILE *file = vectors_open("health/rise_fall_sequences.json");
 
-	if (!file) {
-		printf("skipped: AEGIS_TEST_VECTORS does not name the folder of the vectors\n");
-		return 77;
-	}
+	if (!file)
+		return VECTORS_SKIPPED;
 	vectors[fread(vectors, 1, sizeof vectors - 1, file)] = '\0';
 	fclose(file);
 	return cmocka_run_group_tests(tests, NULL, NULL);

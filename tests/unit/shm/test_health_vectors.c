@@ -1,7 +1,7 @@
 /* Sequences of checks of another health checker's tests, with the state after each. Not part of the sources: AEGIS_TEST_VECTORS names the
  * folder with
- *   rise_fall_sequences.json    objects of "rise", "fall", "in" (results, 1 = success) and "state" (1 = up)
- * Where it is not set, or has no such file, this is skipped. */
+ *   health/rise_fall_sequences.json    objects of "rise", "fall", "in" (results, 1 = success) and "state" (1 = up)
+ * Where it is not there, this is skipped. */
 /* clang-format off */
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../vectors.h"
 #include "shm/health.h"
 
 enum { TEXT_MAX = 64 << 10, CASE_MAX = 256 };
@@ -74,16 +75,10 @@ static void test_agrees_with_the_other_checker(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_agrees_with_the_other_checker) };
-	const char *folder = getenv("AEGIS_TEST_VECTORS");
-	char path[4096] = "";
+	FILE *file = vectors_open("health/rise_fall_sequences.json");
 
-	if (folder != NULL)
-		snprintf(path, sizeof path, "%s/rise_fall_sequences.json", folder);
-	FILE *file = fopen(path, "r");
-	if (file == NULL) {
-		printf("skipped: AEGIS_TEST_VECTORS does not name a folder with rise_fall_sequences.json\n");
-		return 77;
-	}
+	if (file == NULL)
+		return VECTORS_SKIPPED;
 	size_t size = fread(text, 1, sizeof text - 1, file);
 	text[size] = '\0';
 	fclose(file);
