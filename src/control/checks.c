@@ -17,6 +17,7 @@ struct check {
 	uint32_t upstream_row, row;
 	struct prober_target *target; /* NULL: not begun */
 	bool first;                   /* the round waits for its result */
+	struct condition *apart;      /* what the trial finds out while the row is about another address; NULL: the row has it */
 	struct addr *moved;           /* where it is to be checked after the check that is under way; NULL = where it is */
 	size_t n_moved;
 };
@@ -71,7 +72,7 @@ static struct condition_rules rules_of(const struct checks *checks, const struct
 	return (struct condition_rules){ .health = { .rise = check->upstream->health.rise, .fall = check->upstream->health.fall },
 		.is_checked = true,
 		.slow_start_ns = check->upstream->slow_start_ns,
-		.epoch = &checks->args->shm->upstreams[check->upstream_row].epoch };
+		.epoch = check->apart ? NULL : &checks->args->shm->upstreams[check->upstream_row].epoch };
 }
 
 /* Where it is checked: other than where its clients go when the settings name a port for that. */
@@ -92,7 +93,7 @@ static size_t known_addresses(const struct checks *checks, const struct check *c
 	uint32_t sequence = 0;
 	size_t n;
 
-	if (check->server->endpoint.kind == ENDPOINT_NAME &&
+	if (check->server->endpoint.kind == ENDPOINT_NAME && !check->apart &&
 	        addresses_read(&checks->args->shm->servers[check->row].addresses, &sequence, published, &n))
 		return take_addresses(check, published, n, out);
 	return take_addresses(check, check->server->addrs, check->server->n_addrs, out);
@@ -126,7 +127,7 @@ static void move_if_due(struct checks *checks, struct check *check)
 
 static struct condition *condition_of(const struct checks *checks, const struct check *check)
 {
-	return &checks->args->shm->servers[check->row].condition;
+	return check->apart ? check->apart : &checks->args->shm->servers[check->row].condition;
 }
 
 /* Servers that are not surely up are looked at more often. */
@@ -271,8 +272,10 @@ void checks_free(struct checks *checks)
 		return;
 	prober_free(checks->prober);
 	loop_timer_stop(checks->loop, &checks->round);
-	for (size_t i = 0; checks->checks && i < checks->n; i++)
+	for (size_t i = 0; checks->checks && i < checks->n; i++) {
 		free(checks->checks[i].moved);
+		free(checks->checks[i].apart);
+	}
 	free(checks->checks);
 	free(checks->first_of);
 	free(checks);
@@ -308,21 +311,58 @@ static void begin(struct checks *checks, struct check *check)
 	checks->awaited += check->first;
 }
 
-/* Another control process may write to its row, or will the master, which forgets what was known of another address. */
-static bool is_held(const struct checks *checks, const struct check *check)
+/* The row tells of another address, and will until the master forgets that at the switch. */
+static bool has_moved(const struct checks *checks, const struct check *check)
 {
-	const bool *held = checks->args->held;
 	const char *address = checks->args->shm->servers[check->row].address;
-	return (held && held[check->row]) || (address[0] && strncmp(address, check->server->address, SHM_ADDRESS_SIZE - 1) != 0);
+	return address[0] && strncmp(address, check->server->address, SHM_ADDRESS_SIZE - 1) != 0;
 }
 
-void checks_begin(struct checks *checks, bool only_free, checks_settled_fn *settled, void *arg)
+/* In the trial: all but those that another control process checks, and writes about to the row. */
+static void try_out(struct checks *checks, struct check *check)
+{
+	const bool *held = checks->args->held;
+
+	if (has_moved(checks, check)) {
+		check->apart = aligned_alloc(_Alignof(struct condition), sizeof *check->apart);
+		if (!check->apart)
+			return; /* it is checked after the trial */
+		memset(check->apart, 0, sizeof *check->apart);
+	} else if (held && held[check->row]) {
+		return;
+	}
+	begin(checks, check);
+}
+
+/* What the trial found out, to the row. */
+static void hand_in(struct checks *checks, struct check *check)
+{
+	struct condition *apart = check->apart;
+	struct health_check last;
+
+	health_last(&apart->health, &last);
+	check->apart = NULL;
+	if (last.result != HEALTH_RESULT_NONE) {
+		const struct condition_rules rules = rules_of(checks, check);
+		(void)condition_checked(condition_of(checks, check), &rules, &last, clock_now_ns());
+		bells_ring_all(checks->args->bells);
+	}
+	free(apart);
+}
+
+void checks_begin(struct checks *checks, bool trial, checks_settled_fn *settled, void *arg)
 {
 	checks->settled = settled;
 	checks->settled_arg = arg;
-	for (size_t i = 0; i < checks->n; i++)
-		if (!checks->checks[i].target && !(only_free && is_held(checks, &checks->checks[i])))
-			begin(checks, &checks->checks[i]);
+	for (size_t i = 0; i < checks->n; i++) {
+		struct check *check = &checks->checks[i];
+		if (check->apart)
+			hand_in(checks, check);
+		else if (!check->target && trial)
+			try_out(checks, check);
+		else if (!check->target)
+			begin(checks, check);
+	}
 	loop_timer_start(checks->loop, &checks->round, checks->awaited ? FIRST_ROUND_NS : 0);
 }
 

@@ -21,9 +21,11 @@ void checks_describe(const struct upstream_config *upstream, struct prober_setti
 must_check struct checks *checks_new(struct loop *loop, const struct control_args *args);
 void checks_free(struct checks *checks);
 
-/* Begin those that were not begun; only_free: and are not another's to check until GO. settled (may be NULL) is called once, from the loop,
- * when each that nothing is known of has had its first result, or the time for that is over. One that cannot be begun is logged. */
-void checks_begin(struct checks *checks, bool only_free, checks_settled_fn *settled, void *arg);
+/* Begin those that were not begun; in the trial only where no other control process checks the same server at the same address. What the
+ * trial finds out about one whose row is still about another address is handed in with the next call. settled (may be NULL) is called once,
+ * from the loop, when each that nothing is known of has had its first result, or the time for that is over. One that cannot be begun is
+ * logged. */
+void checks_begin(struct checks *checks, bool trial, checks_settled_fn *settled, void *arg);
 
 /* A name stands for other addresses now (n 1..8, with the port of the server): check it there, from the next check on. */
 void checks_move(struct checks *checks, size_t upstream, size_t server, const struct addr *addrs, size_t n);

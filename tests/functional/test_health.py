@@ -298,6 +298,20 @@ class Reloads(Case):
         proxy.wait_stat(lambda stat: health(proxy, "a")["state"] == "up", "up by its first check")
         wait_until(lambda: ask(proxy.address()) == "first", "clients")
 
+    def test_another_address_is_checked_before_the_switch(self):
+        """It is known to be dead when the first client could be sent to it."""
+        first = Server(self, "first")
+        checks = {"health": {"type": "tcp", "interval": "60s"}, "retries": 0, "start_test": "off"}
+        proxy, _ = self.proxy([{"name": "a", "address": first.address}, {"name": "other", "address": first.address}], upstream=checks)
+        proxy.wait_stat(lambda stat: health(proxy, "a")["state"] == "up", "up by its first check")
+        dead = free_address()
+        proxy.must_reload(aegis.app([{"name": "a", "address": dead}, {"name": "other", "address": first.address}], upstream=checks))
+        proxy.wait_stat(lambda stat: health(proxy, "a")["state"] == "down", "down by its first check")
+        log = proxy.log()
+        self.assertEqual(log.count(f"server a ({dead}) is down"), 1)
+        self.assertLess(log.index(f"server a ({dead}) is down"), log.index("generation 2"))
+        self.assertEqual(health(proxy, "a")["failed"], 1, "its one check counts once")
+
     def test_one_that_was_away_is_judged_anew(self):
         first, second = Server(self, "first"), Server(self, "second")
         checks = {"health": {**FAST, "type": "tcp", "rise": 255}}
