@@ -8,15 +8,19 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "control/control.h"
+#include "control/http.h"
 #include "control/probe_http.h"
 #include "control/resolver.h"
 #include "master/command.h"
 #include "master/master.h"
+#include "master/plan_command.h"
 #include "os/cpu.h"
 #include "os/notify.h"
 #include "os/ring.h"
 #include "os/runtime_dir.h"
 #include "os/title.h"
+
+#define DEFAULT_FILE AEGIS_SYSCONFDIR "/aegis.conf"
 
 enum { EXIT_ARGUMENTS = 1 };
 enum { OPTION_MANUAL = 256 };
@@ -24,28 +28,33 @@ enum { OPTION_MANUAL = 256 };
 static const char usage[] =
         "Usage: aegis [-c FILE] [-r DIR] [-e TEXT]...     run in the foreground (systemd's way)\n"
         "       aegis LISTEN UPSTREAM [UPSTREAM...]       quick mode, no file: aegis 0.0.0.0:8080 127.0.0.1:3000\n"
-        "       aegis -s COMMAND [-r DIR]                 tell the running instance: reload, drain, stop, quit, reopen\n"
+        "       aegis -p [-j] [-c FILE] [-r DIR] [-e TEXT]... print what a reload would do, or a start\n"
+        "       aegis -s COMMAND [-r DIR]                 tell the running instance: reload, drain, stop, quit, reopen, upgrade\n"
         "\n"
         "  -c FILE  settings (" AEGIS_SYSCONFDIR "/aegis.conf)\n"
         "  -e TEXT  override a setting: -e 'workers = 2;'\n"
         "  -r DIR   runtime directory: pid file and shared memory (/run/aegis, or one of your own when not root)\n"
         "  -t       check the settings, list all errors\n"
         "  -T       print the effective settings, and where each came from\n"
+        "  -p       compare the settings with those of the running instance, check what is in the way; -j: as JSON\n"
         "  -V       print the version, and which features work here\n"
         "  -h       print this\n"
         "\n"
-        "Signals: HUP reload, TERM INT QUIT stop gracefully (again: at once), WINCH drain, USR1 reopen logs.\n"
+        "Signals: HUP reload, TERM INT QUIT stop gracefully (again: at once), WINCH drain, USR1 reopen logs,\n"
+        "USR2 upgrade the program.\n"
         "Exit status: 0 ok, 1 invalid settings or arguments, 2 cannot bind or start, 3 refused by the running instance,\n"
         "4 no running instance. See aegis(8), aegis.conf(5), aegis-stat(1).\n";
 
-enum mode { MODE_RUN, MODE_CHECK, MODE_DUMP, MODE_SIGNAL, MODE_VERSION, MODE_HELP, MODE_MANUAL };
+enum mode { MODE_RUN, MODE_CHECK, MODE_DUMP, MODE_PLAN, MODE_SIGNAL, MODE_VERSION, MODE_HELP, MODE_MANUAL };
 
 struct arguments {
+	char *const *argv;
 	enum mode mode;
 	const char *verb;
 	const char **overrides; /* [argc] */
 	struct config_source source;
 	bool quick;
+	bool json; /* -p */
 };
 
 static int parse_arguments(int argc, char **argv, struct arguments *out)
@@ -56,9 +65,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *out)
 		int option;
 		enum mode mode;
 	} modes[] = { { 't', MODE_CHECK }, { 'T', MODE_DUMP }, { 'V', MODE_VERSION }, { 'h', MODE_HELP }, { OPTION_MANUAL, MODE_MANUAL },
-		{ 's', MODE_SIGNAL } };
+		{ 's', MODE_SIGNAL }, { 'p', MODE_PLAN } };
 	int option;
-	while ((option = getopt_long(argc, argv, "c:r:e:s:tTVh", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "c:r:e:s:tTpjVh", long_options, NULL)) != -1) {
 		for (size_t i = 0; i < ARRAY_LEN(modes); i++)
 			if (option == modes[i].option)
 				out->mode = modes[i].mode;
@@ -70,10 +79,16 @@ static int parse_arguments(int argc, char **argv, struct arguments *out)
 			out->overrides[out->source.n_overrides++] = optarg;
 		else if (option == 's')
 			out->verb = optarg;
+		else if (option == 'j')
+			out->json = true;
 		else if (option == '?')
 			return -EINVAL; /* getopt has said why */
 	}
 	out->source.overrides = out->overrides;
+	if (out->json && out->mode != MODE_PLAN) {
+		fputs("aegis: -j is for -p; aegis-stat -j prints the statistics\n", stderr);
+		return -EINVAL;
+	}
 	if (optind == argc)
 		return 0;
 	out->quick = true;
@@ -134,6 +149,14 @@ static int version(void)
 	char curl[160];
 	bool http_checks = probe_http_available(curl, sizeof curl);
 	printf("%-12s %s%s\n", "http checks", http_checks ? "yes: " : "no: ", curl);
+#ifdef HAVE_NCURSES
+	printf("%-12s yes: ncurses, in colour where the terminal has it\n", "live view");
+#else
+	printf("%-12s plain: built without ncurses\n", "live view");
+#endif
+	char api[160];
+	bool has_api = http_available(api, sizeof api);
+	printf("%-12s %s%s\n", "admin API", has_api ? "yes: " : "no: ", api);
 	printf("%-12s %d usable CPU%s", "workers", cpu_worker_count(&cpus), cpu_worker_count(&cpus) == 1 ? "" : "s");
 	printf(" (%d in the affinity mask", cpus.n);
 	if (cpus.quota > 0)
@@ -167,6 +190,8 @@ static int run(const struct arguments *arguments)
 	case MODE_CHECK:
 	case MODE_DUMP:
 		return check(arguments);
+	case MODE_PLAN:
+		return plan_command(&arguments->source, DEFAULT_FILE, arguments->json);
 	case MODE_VERSION:
 		return version();
 	case MODE_SIGNAL:
@@ -181,7 +206,7 @@ static int run(const struct arguments *arguments)
 		break;
 	}
 	notify_init();
-	return master_run(&arguments->source, arguments->quick);
+	return master_run(&arguments->source, arguments->quick, arguments->argv);
 }
 
 /* Started with a standard stream closed, the next descriptor would take its number, and be written to as if it were the log. */
@@ -199,13 +224,13 @@ int main(int argc, char **argv)
 {
 	open_standard_streams();
 	title_init(argc, argv); /* before anything points into argv */
-	struct arguments arguments = { .overrides = calloc((size_t)argc + 1, sizeof(char *)) };
+	struct arguments arguments = { .argv = argv, .overrides = calloc((size_t)argc + 1, sizeof(char *)) };
 	if (!arguments.overrides)
 		return EXIT_ARGUMENTS;
 	int status = EXIT_ARGUMENTS;
 	if (parse_arguments(argc, argv, &arguments) == 0) {
-		if (!arguments.source.file && !arguments.quick)
-			arguments.source.file = AEGIS_SYSCONFDIR "/aegis.conf";
+		if (!arguments.source.file && !arguments.quick && arguments.mode != MODE_PLAN)
+			arguments.source.file = DEFAULT_FILE;
 		status = run(&arguments);
 	} else {
 		fputs("Try `aegis -h`.\n", stderr);

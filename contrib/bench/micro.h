@@ -69,4 +69,14 @@ void *rate_table_begin(uint32_t n, uint32_t kind);
 uint64_t rate_table_run(void *state, uint64_t times);
 void rate_end(void *state);
 
+/* recorder_write() of a step of a connection. */
+void *recorder_bench_begin(uint32_t n, uint32_t kind);
+uint64_t recorder_bench_run(void *state, uint64_t times);
+void recorder_bench_end(void *state);
+
+/* log_port_reserve() and log_port_commit() of a record of the access log. */
+void *log_begin(uint32_t n, uint32_t kind);
+uint64_t log_run(void *state, uint64_t times);
+void log_end(void *state);
+
 #endif

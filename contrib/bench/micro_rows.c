@@ -2,6 +2,8 @@
 
 #include "micro.h"
 #include "policy/balance.h"
+#include "shm/log_ring.h"
+#include "shm/recorder.h"
 
 enum { SERVERS_MAX = 65536 };
 
@@ -18,6 +20,8 @@ const struct micro_row micro_rows[] = {
 	{ "choose random, weighted", balance_weighted_begin, balance_run, balance_end, BALANCE_BY_RANDOM, SERVERS_MAX },
 	{ "choose consistent_hash", balance_begin, balance_run, balance_end, BALANCE_BY_CONSISTENT_HASH, SERVERS_MAX },
 	{ "limit_reserve + limit_release", limit_begin, limit_run, limit_end, 0, 0 },
+	{ "recorder_write", recorder_bench_begin, recorder_bench_run, recorder_bench_end, 0, RECORDER_BYTES_MOST / sizeof(struct record) },
+	{ "access log: a record", log_begin, log_run, log_end, 0, LOG_RING_ACCESS_MOST / 256 },
 	{ "condition: usable, weight", condition_begin, condition_look_run, condition_end, CONDITION_GOES_WELL, 0 },
 	{ "breaker: usable, ask, report", condition_begin, condition_run, condition_end, CONDITION_GOES_WELL, 0 },
 	{ "breaker: a probe that fails", condition_begin, condition_run, condition_end, CONDITION_FAILS, 0 },

@@ -1,13 +1,14 @@
 /* Log lines: what happened, where, what to do. One line each, never blocking: what cannot be written at once is dropped
- * and counted. All processes log through this file; the master opens the target and workers inherit it.
+ * and counted. All processes log through this file; the master opens the target and others inherit it. A worker hands its lines over
+ * instead (log_hand_over()), and the control process writes them.
  *
- * Text:  2026-01-02T03:04:05.678Z warn  worker 1: message
- * JSON:  {"time":"...","level":"warn","process":"worker 1","pid":12,"message":"..."}
+ * What a line looks like: log_format.h; where it goes: log_sink.h.
  */
 #ifndef AEGIS_BASE_LOG_H
 #define AEGIS_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/attr.h"
@@ -15,8 +16,10 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
-/* target: "stderr", "syslog", "journal" or an absolute path; "syslog:PATH" and "journal:PATH" name another socket. Before the first
- * call lines go to stderr as text. 0 or a negative errno: the target that was open stays. Who logs to a pipe ignores SIGPIPE. */
+struct log_sink;
+
+/* target: as log_sink_open() wants it. Before the first call lines go to stderr as text. 0 or a negative errno: the target that was open
+ * stays. Who logs to a pipe ignores SIGPIPE. */
 must_check int log_open(const char *target, enum log_level level, enum log_format format);
 
 /* Open the path again after rotation (no effect for the other targets). 0 or a negative errno: the old one stays. */
@@ -26,10 +29,19 @@ must_check int log_reopen(void);
 int log_file_fd(void);
 void log_adopt_file(int fd);
 
+/* Where lines go now, and how they look, for who writes the lines of others. */
+struct log_sink *log_target(void);
+enum log_format log_format(void);
+
+/* From here on lines are not written by this process: take gets each as its message, which may hold anything but a NUL, and says whether
+ * it could take it. */
+typedef bool log_take_fn(void *arg, enum log_level level, const char *message, size_t length);
+void log_hand_over(log_take_fn *take, void *arg);
+
 /* Who speaks: "master", "worker 1". Copied. */
 void log_set_process(const char *name);
 bool log_enabled(enum log_level level);
-/* How many lines this process could not write. */
+/* How many lines this process could not write or hand over. */
 uint64_t log_dropped(void);
 
 void log_line(enum log_level level, const char *format, ...) printf_like(2, 3);

@@ -218,6 +218,39 @@ static void check_resolver(const struct check *check, const struct node *node)
 		check_complain(check, node, "resolver", "max_ttl", "is less than min_ttl; write more, or a shorter min_ttl");
 }
 
+static bool listens_there(const struct endpoint *admin, const struct endpoint *other)
+{
+	return admin->kind == ENDPOINT_ADDRESS && other->kind == ENDPOINT_ADDRESS && same_place(admin, other);
+}
+
+/* One of the two addresses of the admin API: nobody else's, and not open to the world. */
+static void check_admin_address(const struct check *check, const struct node *node, const char *key, const struct endpoint *endpoint)
+{
+	const struct config *config = check->config;
+
+	for (size_t i = 0; i < config->n_listeners; i++)
+		if (listens_there(endpoint, &config->listeners[i].endpoint))
+			check_complain(check, node, "admin", key, "is where listeners[%zu] (\"%.64s\") listens; change one of the two", i,
+			        config->listeners[i].address);
+	if (endpoint->kind == ENDPOINT_ADDRESS && !addr_is_loopback(&endpoint->addr) && config->admin.token_file[0] == '\0')
+		check_complain(check, node, "admin", key,
+		        "is open to other machines, and nothing protects it; set admin.token_file, or write an address of this machine "
+		        "(127.0.0.1, [::1])");
+}
+
+static void check_admin(const struct check *check, const struct node *node)
+{
+	const struct config *config = check->config;
+
+	if (node == NULL || config->admin.token_file == NULL)
+		return;
+	check_admin_address(check, node, "address", &config->admin.endpoint);
+	check_admin_address(check, node, "metrics_address", &config->admin.metrics_endpoint);
+	if (listens_there(&config->admin.metrics_endpoint, &config->admin.endpoint))
+		check_complain(check, node, "admin", "metrics_address",
+		        "is the address of the admin API, which has the metrics, too; leave it out, or write another one");
+}
+
 void check_config(struct config *config, const struct node *root, struct config_errors *errors)
 {
 	const struct check check = {
@@ -231,5 +264,6 @@ void check_config(struct config *config, const struct node *root, struct config_
 	check_upstreams(&check, &upstreams);
 	check_listeners(&check, &upstreams);
 	check_resolver(&check, node_find(root, "resolver"));
+	check_admin(&check, node_find(root, "admin"));
 	names_fini(&upstreams);
 }

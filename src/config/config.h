@@ -30,6 +30,7 @@ enum health_type {
 	HEALTH_TYPE_POSTGRES,
 	HEALTH_TYPE_MYSQL
 };
+enum { N_BALANCE_KINDS = BALANCE_CONSISTENT_HASH + 1 };
 enum when_all_down { ALL_DOWN_REFUSE, ALL_DOWN_ANY, ALL_DOWN_WAIT };
 enum on_down { ON_DOWN_KEEP, ON_DOWN_CLOSE };
 enum rate_limit_per { RATE_LIMIT_PER_LISTENER, RATE_LIMIT_PER_ADDRESS, RATE_LIMIT_PER_PREFIX };
@@ -173,17 +174,31 @@ struct config {
 	const char *group; /* "" = the user's group */
 	const char *runtime_dir;
 	uint32_t max_connections;
-	uint64_t buffer_memory_bytes; /* for data that slow readers have not taken, all workers together */
+	uint64_t buffer_memory_bytes;   /* for data that slow readers have not taken, all workers together */
+	uint64_t flight_recorder_bytes; /* of each worker; 0 = off */
 	struct {
 		enum log_level level;
 		const char *target;
 		enum log_format format;
 	} log;
 	struct {
+		const char *path; /* or a target as of log; "" = off */
+		enum log_format format;
+		uint64_t interval_ns;  /* of the records of connections that last; 0 = none */
+		uint64_t buffer_bytes; /* of each worker */
+	} access_log;
+	struct {
 		uint64_t timeout_ns;
 		uint32_t pace;
 		uint32_t max_generations;
 	} drain;
+	struct {
+		const char *address; /* of the admin API over TCP; "" = none */
+		struct endpoint endpoint;
+		const char *metrics_address; /* of GET /metrics alone; "" = none */
+		struct endpoint metrics_endpoint;
+		const char *token_file; /* "" = none: then both are addresses of the machine itself */
+	} admin;
 	struct {
 		uint64_t min_ttl_ns, max_ttl_ns; /* bounds on how long an answer is good */
 		uint64_t timeout_ns;
@@ -226,6 +241,9 @@ void config_free(struct config *config);
 /* "aegis -T": the effective settings as a valid aegis.conf, each with a comment that says where it came from
  * ("default", "FILE:LINE", "-e"). */
 void config_dump(const struct config *config, FILE *out);
+/* The same without comments, for others to read: to load it makes the same settings again, but for secrets. config_diff() takes what stands
+ * for one for the secret that it is compared with. */
+void config_dump_bare(const struct config *config, FILE *out);
 
 /* The manual page aegis.conf(5) in mdoc, from the option table. */
 void config_manual(FILE *out);

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "config/names.h"
+#include "config/options.h"
 #include "config/value.h"
 
 /* A text of the table is at most 4000 characters, each written with at most four. */
@@ -14,7 +15,20 @@ struct diff {
 	void *arg;
 	char path_bytes[PATH_SIZE];
 	struct text path;
+	struct config_place old, new;
 };
+
+static const struct config_place nowhere = { CONFIG_NOWHERE, CONFIG_NOWHERE, CONFIG_NOWHERE };
+
+static void set_place(struct config_place *place, enum object object, size_t index)
+{
+	if (object == OBJECT_LISTENER)
+		place->listener = index;
+	else if (object == OBJECT_UPSTREAM)
+		place->upstream = index;
+	else if (object == OBJECT_SERVER)
+		place->server = index;
+}
 
 /* One more part of the path; leave() with what it returns takes it away again. */
 static size_t enter(struct diff *diff, const char *part)
@@ -34,7 +48,9 @@ static void leave(struct diff *diff, size_t length)
 static void tell(struct diff *diff, enum config_change_kind kind, const char *part)
 {
 	size_t length = enter(diff, part);
-	const struct config_change change = { .kind = kind, .path = diff->path.bytes, .before = "", .after = "" };
+	const struct config_change change = {
+		.kind = kind, .path = diff->path.bytes, .before = "", .after = "", .old = diff->old, .new = diff->new
+	};
 
 	diff->fn(diff->arg, &change);
 	leave(diff, length);
@@ -71,10 +87,21 @@ static bool same_value(const struct option *option, const void *before, const vo
 	return one.length == other.length && memcmp(a, b, one.length) == 0;
 }
 
+/* One was written down without its secret, and may be the other one. */
+static bool is_withheld(const struct option *option, const void *before, const void *after)
+{
+	const char *text;
+
+	if (!value_is_hidden(option, before) || !value_is_hidden(option, after))
+		return false;
+	memcpy(&text, (const unsigned char *)before + option->offset, sizeof text);
+	return strcmp(text, VALUE_HIDDEN) == 0;
+}
+
 static bool same(const struct option *option, const void *before, const void *after)
 {
 	if (!value_is_list(option))
-		return same_value(option, before, after);
+		return is_withheld(option, before, after) || same_value(option, before, after);
 	const struct elements one = elements_of_value(option, before), other = elements_of_value(option, after);
 	if (one.count != other.count)
 		return false;
@@ -89,7 +116,9 @@ static void show(const struct option *option, const void *base, char *out, size_
 	char bytes[VALUE_SIZE];
 	struct text text = text_of(bytes, sizeof bytes);
 
-	if (!value_is_list(option)) {
+	if (value_is_hidden(option, base)) {
+		text_add(&text, VALUE_HIDDEN);
+	} else if (!value_is_list(option)) {
 		value_add(option, base, &text);
 	} else {
 		const struct elements elements = elements_of_value(option, base);
@@ -120,6 +149,8 @@ static void diff_option(struct diff *diff, const struct option *option, const vo
 		.option = option,
 		.before = old,
 		.after = new,
+		.old = diff->old,
+		.new = diff->new,
 		/* What a group is for was made room for at the start, or was not. */
 		.in_place =
 		        option->reload == RELOAD_IN_PLACE &&object_is_on(option->object, before) == object_is_on(option->object, after) };
@@ -156,19 +187,26 @@ static void diff_elements(
 	size_t at, next = 0;
 
 	for (size_t i = 0; i < before->count; i++)
-		if (!names_find(&new, name_of(name, before, i), &at))
+		if (!names_find(&new, name_of(name, before, i), &at)) {
+			set_place(&diff->old, object, i);
 			tell(diff, CONFIG_REMOVED, name_of(name, before, i));
+			set_place(&diff->old, object, CONFIG_NOWHERE);
+		}
 	for (size_t i = 0; i < after->count; i++) {
+		set_place(&diff->new, object, i);
 		if (!names_find(&old, name_of(name, after, i), &at)) {
 			tell(diff, CONFIG_ADDED, name_of(name, after, i));
 			continue;
 		}
 		*reordered = *reordered || at < next;
 		next = at + 1;
+		set_place(&diff->old, object, at);
 		size_t length = enter(diff, name_of(name, after, i));
 		diff_object(diff, object, before->at + at * before->size, after->at + i * after->size);
 		leave(diff, length);
+		set_place(&diff->old, object, CONFIG_NOWHERE);
 	}
+	set_place(&diff->new, object, CONFIG_NOWHERE);
 	names_fini(&old);
 	names_fini(&new);
 }
@@ -207,7 +245,7 @@ static void diff_object(struct diff *diff, enum object object, const void *befor
 
 void config_diff(const struct config *before, const struct config *after, config_change_fn *fn, void *arg)
 {
-	struct diff diff = { .fn = fn, .arg = arg };
+	struct diff diff = { .fn = fn, .arg = arg, .old = nowhere, .new = nowhere };
 
 	diff.path = text_of(diff.path_bytes, sizeof diff.path_bytes);
 	diff_object(&diff, OBJECT_TOP, before, after);

@@ -5,7 +5,8 @@
 #define AEGIS_CONFIG_DIFF_H
 
 #include "config/config.h"
-#include "config/options.h"
+
+struct option;
 
 enum config_change_kind {
 	CONFIG_CHANGED,  /* the value of a setting */
@@ -14,13 +15,20 @@ enum config_change_kind {
 	CONFIG_REORDERED /* a list of them: those that are in both stand in another order */
 };
 
+/* Where in a tree: a listener, an upstream, or a server with its upstream. CONFIG_NOWHERE: not one of these, or not in this tree. */
+#define CONFIG_NOWHERE SIZE_MAX
+struct config_place {
+	size_t listener, upstream, server;
+};
+
 /* The texts are good until the callback returns. */
 struct config_change {
 	enum config_change_kind kind;
-	const char *path;            /* upstreams.app.servers.a.weight, upstreams.app.servers.a, upstreams.app.servers */
-	const struct option *option; /* of CONFIG_CHANGED, else NULL */
-	const char *before, *after;  /* of CONFIG_CHANGED: as they would be written, a long one cut off with "..."; else "" */
-	bool in_place;               /* workers that run can take it over: see RELOAD_IN_PLACE */
+	const char *path;             /* upstreams.app.servers.a.weight, upstreams.app.servers.a, upstreams.app.servers */
+	const struct option *option;  /* of CONFIG_CHANGED, else NULL */
+	const char *before, *after;   /* of CONFIG_CHANGED: as they would be written, a long one cut off with "..."; else "" */
+	bool in_place;                /* workers that run can take it over: see RELOAD_IN_PLACE */
+	struct config_place old, new; /* the listener, upstream or server that it is about, in either tree */
 };
 
 typedef void config_change_fn(void *arg, const struct config_change *change);

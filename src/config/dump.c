@@ -10,6 +10,7 @@ enum { LINE_SIZE = 12 * 1024, ORIGIN_SIZE = 8 * 1024, COMMENT_COLUMN = 56, ELEME
 struct dump {
 	FILE *out;
 	int depth;
+	bool bare; /* without comments */
 };
 
 static void indent(const struct dump *dump)
@@ -30,14 +31,28 @@ static void add_origin(struct text *out, const struct node *node)
 		text_add(out, ":%d", node->line);
 }
 
+static void dump_line(const struct dump *dump, const char *line, const struct node *origin)
+{
+	char bytes[ORIGIN_SIZE];
+	struct text from = text_of(bytes, sizeof bytes);
+
+	indent(dump);
+	if (dump->bare) {
+		fprintf(dump->out, "%s\n", line);
+		return;
+	}
+	add_origin(&from, origin);
+	fprintf(dump->out, "%-*s # %s\n", COMMENT_COLUMN - dump->depth * TAB, line, bytes);
+}
+
 /* A list of any length, over as many lines as it takes. */
 static void dump_elements(struct dump *dump, const struct option *option, const unsigned char *base, const struct node *group)
 {
 	const size_t size = value_element_size(option);
 	const unsigned char *elements;
 	size_t count;
-	char bytes[LINE_SIZE], origin[ORIGIN_SIZE];
-	struct text line = text_of(bytes, sizeof bytes), from = text_of(origin, sizeof origin);
+	char bytes[LINE_SIZE];
+	struct text line = text_of(bytes, sizeof bytes);
 
 	memcpy(&elements, base + option->offset, sizeof elements);
 	memcpy(&count, base + option->count_offset, sizeof count);
@@ -54,26 +69,25 @@ static void dump_elements(struct dump *dump, const struct option *option, const 
 		line = text_of(bytes, sizeof bytes);
 	}
 	text_add(&line, " ];");
-	add_origin(&from, node_find(group, option->key));
-	indent(dump);
-	fprintf(dump->out, "%-*s # %s\n", COMMENT_COLUMN - dump->depth * TAB, bytes, origin);
+	dump_line(dump, bytes, node_find(group, option->key));
 }
 
 static void dump_option(struct dump *dump, const struct option *option, const void *base, const struct node *group)
 {
-	char line[LINE_SIZE], origin[ORIGIN_SIZE];
-	struct text text = text_of(line, sizeof line), from = text_of(origin, sizeof origin);
+	char line[LINE_SIZE];
+	struct text text = text_of(line, sizeof line);
 
 	if (value_is_list(option)) {
 		dump_elements(dump, option, base, group);
 		return;
 	}
 	text_add(&text, "%s = ", option->key);
-	value_add(option, base, &text);
+	if (dump->bare && value_is_hidden(option, base))
+		value_add_quoted(&text, VALUE_HIDDEN);
+	else
+		value_add(option, base, &text);
 	text_add(&text, ";");
-	add_origin(&from, node_find(group, option->key));
-	indent(dump);
-	fprintf(dump->out, "%-*s # %s\n", COMMENT_COLUMN - dump->depth * TAB, line, origin);
+	dump_line(dump, line, node_find(group, option->key));
 }
 
 static void dump_object(struct dump *dump, enum object object, const void *base, const struct node *node);
@@ -93,7 +107,7 @@ static void dump_list(
 		indent(dump);
 		fputs("{\n", dump->out);
 		dump->depth++;
-		dump_object(dump, object, elements + i * row->element_size, node->children[i]);
+		dump_object(dump, object, elements + i * row->element_size, node ? node->children[i] : NULL);
 		dump->depth--;
 		indent(dump);
 		fputs(i + 1 < count ? "},\n" : "}\n", dump->out);
@@ -137,4 +151,11 @@ void config_dump(const struct config *config, FILE *out)
 
 	fputs("# The effective settings; behind each is where it came from. What has no effect is left out.\n", out);
 	dump_object(&dump, OBJECT_TOP, config, origin->root);
+}
+
+void config_dump_bare(const struct config *config, FILE *out)
+{
+	struct dump dump = { .out = out, .bare = true };
+
+	dump_object(&dump, OBJECT_TOP, config, NULL);
 }

@@ -14,6 +14,7 @@
 #define MAX_CONNECTIONS 10000000
 
 enum { NAME_LENGTH = CONFIG_NAME_SIZE - 1, USER_LENGTH = 32, PATH_LENGTH = 4000, ADDRESS_LENGTH = 300 };
+enum { LOG_BUFFER_LEAST = 16 * 1024, LOG_BUFFER_MOST = 1024 * 1024 };
 enum { URL_LENGTH = 1000, HOST_LENGTH = 255, EXPECT_LENGTH = 1024, PEER_USER_LENGTH = 63 };
 
 /* The columns of a row that depend on its type. An enum is stored as the unsigned int that the compilers make of it. */
@@ -138,6 +139,10 @@ const struct option option_rows[] = {
 	  .fallback = "256M", .reload = RELOAD_WORKERS,
 	  .help = "Memory for data that slow readers have not taken yet, all workers together. When it is used up, data waits in "
 		  "the kernel and the sender is held back; no connection is lost." },
+	{ OBJECT_TOP, "flight_recorder", SIZE(config, flight_recorder_bytes, 4 * KB, MB),
+	  .zero = "off", .fallback = "128k", .reload = RELOAD_WORKERS,
+	  .help = "Memory of each worker for the steps of its last connections, which \"aegisctl why\" shows. A connection takes some 320 bytes, more "
+		  "where things go wrong. Rounded up to a power of two." },
 
 	{ OBJECT_LOG, "level", ENUM(config, log.level, levels),
 	  .fallback = "info", .reload = RELOAD_WORKERS,
@@ -145,10 +150,26 @@ const struct option option_rows[] = {
 	{ OBJECT_LOG, "target", STRING(TARGET, config, log.target, PATH_LENGTH),
 	  .fallback = "stderr", .reload = RELOAD_WORKERS,
 	  .help = "Where messages go: \"stderr\", \"syslog\", \"journal\" (systemd's) or the absolute path of a file. "
-		  "A message that cannot be written at once is dropped and counted; Aegis never waits for its log." },
+		  "A message that nobody takes in time is dropped and counted; Aegis never waits for its log." },
 	{ OBJECT_LOG, "format", ENUM(config, log.format, formats),
 	  .fallback = "text", .reload = RELOAD_WORKERS,
 	  .help = "Lines for people or one JSON object a line." },
+
+	{ OBJECT_ACCESS_LOG, "path", STRING(TARGET, config, access_log.path, PATH_LENGTH),
+	  .zero = "off", .without_group = "", .reload = RELOAD_WORKERS,
+	  .help = "Where the records go: the absolute path of a file, \"syslog\", \"journal\" (systemd's) or \"stderr\". A file is made with mode "
+		  "0640 before privileges are given up, only appended to, and opened again by SIGUSR1." },
+	{ OBJECT_ACCESS_LOG, "format", ENUM(config, access_log.format, formats),
+	  .fallback = "json", .reload = RELOAD_WORKERS,
+	  .help = "One JSON object a line, or a line for people." },
+	{ OBJECT_ACCESS_LOG, "interval", DURATION(config, access_log.interval_ns, SECOND, TIMEOUT_MAX),
+	  .zero = "no such records", .fallback = "1h", .reload = RELOAD_WORKERS,
+	  .help = "How often a connection that lasts has a record." },
+	{ OBJECT_ACCESS_LOG, "buffer", SIZE(config, access_log.buffer_bytes, LOG_BUFFER_LEAST, LOG_BUFFER_MOST),
+	  .fallback = "256k", .reload = RELOAD_WORKERS,
+	  .help = "Memory for records that are not written yet, for each worker, rounded down to a power of two; a record takes some 100 bytes. "
+		  "When it is full because whoever takes the records does not, records are dropped and counted (aegis_log_dropped_total); no "
+		  "connection waits for its record." },
 
 	{ OBJECT_DRAIN, "timeout", DURATION(config, drain.timeout_ns, NS_PER_MS, TIMEOUT_MAX),
 	  .zero = "wait for the last one", .fallback = "30s", .reload = RELOAD_LIVE,
@@ -160,6 +181,19 @@ const struct option option_rows[] = {
 	{ OBJECT_DRAIN, "max_generations", NUMBER(config, drain.max_generations, 1, 16),
 	  .fallback = "4", .reload = RELOAD_LIVE,
 	  .help = "How many old generations of workers may drain at one time; one more ends the oldest at once." },
+
+	{ OBJECT_ADMIN, "address", STRING(ADMIN, config, admin.address, ADDRESS_LENGTH),
+	  .endpoint_offset = FIELD(config, admin.endpoint, struct endpoint), .fallback = "", .reload = RELOAD_LIVE,
+	  .help = "Where the admin API and the web page are, for example \"127.0.0.1:9090\". Anybody on the machine may look there; to change "
+		  "something needs the token. Other than an address of the machine itself needs a token_file, and the token for all." },
+	{ OBJECT_ADMIN, "metrics_address", STRING(ADMIN, config, admin.metrics_address, ADDRESS_LENGTH),
+	  .endpoint_offset = FIELD(config, admin.metrics_endpoint, struct endpoint), .fallback = "", .reload = RELOAD_LIVE,
+	  .help = "Where the metrics for Prometheus can be had (GET /metrics) and nothing else, for example \"127.0.0.1:9091\". They are "
+		  "at the other addresses, too." },
+	{ OBJECT_ADMIN, "token_file", STRING(FILE, config, admin.token_file, PATH_LENGTH),
+	  .fallback = "", .reload = RELOAD_LIVE,
+	  .help = "A file with the token that requests over TCP carry (Authorization: Bearer TOKEN) in its first line, 16 letters or more; it may "
+		  "be readable by root alone. It is read anew at each reload, unless that is done in place." },
 
 	{ OBJECT_RESOLVER, "min_ttl", DURATION(config, resolver.min_ttl_ns, NS_PER_MS, DAY),
 	  .fallback = "1s", .reload = RELOAD_LIVE,
@@ -338,7 +372,7 @@ const struct option option_rows[] = {
 	  .help = "Who seems to log in, without a password. That the server refuses it is good; the user need not be there. A server that has "
 		  "it, without rights, does not fill its log with refused logins." },
 	{ OBJECT_UPSTREAM_HEALTH, "send", STRING(BYTES, upstream_config, health.send, EXPECT_LENGTH),
-	  .only_with = "type", .only_words = WORD(HEALTH_TYPE_TCP), .fallback = "", .reload = RELOAD_LIVE,
+	  .only_with = "type", .only_words = WORD(HEALTH_TYPE_TCP), .fallback = "", .reload = RELOAD_LIVE, .secret = true,
 	  .help = "What is sent after the connect. Empty: nothing." },
 	{ OBJECT_UPSTREAM_HEALTH, "expect", STRING(BYTES, upstream_config, health.expect, EXPECT_LENGTH),
 	  .only_with = "type", .only_words = HTTP_TYPES | WORD(HEALTH_TYPE_TCP),

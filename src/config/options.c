@@ -14,9 +14,19 @@ const char *const reload_texts[N_RELOADS] = {
 const struct object_row object_rows[N_OBJECTS] = {
 	[OBJECT_TOP] = { .parent = OBJECT_TOP, .key = "" },
 	[OBJECT_LOG] = { .parent = OBJECT_TOP, .key = "log", .help = "Aegis's own messages." },
+	[OBJECT_ACCESS_LOG] = { .parent = OBJECT_TOP,
+	        .key = "access_log",
+	        .switch_key = "path",
+	        .help = "One record for each connection when it ends, whatever its end, those that were refused included; and from time to "
+	                "time "
+	                "one for each that lasts. See ACCESS LOG." },
 	[OBJECT_DRAIN] = { .parent = OBJECT_TOP,
 	        .key = "drain",
 	        .help = "What happens to connections when their workers are to end: at a reload, a stop, a drain." },
+	[OBJECT_ADMIN] = { .parent = OBJECT_TOP,
+	        .key = "admin",
+	        .help = "The admin API and the metrics over TCP, see aegis(8). The unix socket admin.sock in runtime_dir is always "
+	                "there." },
 	[OBJECT_LISTENER] = { .parent = OBJECT_TOP,
 	        .key = "listeners",
 	        .list = true,
@@ -133,6 +143,11 @@ bool object_is_on(enum object object, const void *base)
 	const unsigned char *at = (const unsigned char *)base + option->offset;
 	uint32_t word;
 	uint64_t number;
+	const char *text;
+	if (option->type == OPTION_TARGET) {
+		memcpy(&text, at, sizeof text);
+		return text != NULL && *text != '\0';
+	}
 	memcpy(&word, at, sizeof word);
 	if (option->type != OPTION_DURATION)
 		return word != 0;

@@ -14,7 +14,9 @@
 enum object {
 	OBJECT_TOP,
 	OBJECT_LOG,
+	OBJECT_ACCESS_LOG,
 	OBJECT_DRAIN,
+	OBJECT_ADMIN,
 	OBJECT_RESOLVER,
 	OBJECT_LISTENER,
 	OBJECT_LISTENER_RATE_LIMIT,
@@ -44,7 +46,8 @@ struct object_row {
 	size_t count_offset; /* a list: of their number, a size_t */
 	size_t element_size;
 	size_t max; /* a list: elements, over all parents together */
-	/* A group that is off when it is not written: the key of the setting in it that is 0 then, a number, a duration or an enum. */
+	/* A group that is off when it is not written: the key of the setting in it that is 0 then, a number, a duration or an enum, or
+	 * empty, a target. */
 	const char *switch_key;
 	const char *help;
 };
@@ -60,12 +63,14 @@ enum option_type {
 	OPTION_TEXT,     /* const char * */
 	OPTION_NAME,     /* const char *: of a listener, upstream or server */
 	OPTION_PATH,     /* const char *: absolute */
+	OPTION_FILE,     /* the same, or empty */
 	OPTION_TARGET,   /* const char *: where log lines go */
 	OPTION_BYTES,    /* const char *: any bytes but NUL */
 	OPTION_URL_PATH, /* const char *: absolute, printable, without spaces */
 	OPTION_HOST,     /* const char *: a host name, or empty */
 	OPTION_LISTEN,   /* const char * and struct endpoint: where to listen */
 	OPTION_SERVER,   /* const char * and struct endpoint: where to connect to */
+	OPTION_ADMIN,    /* const char * and struct endpoint: an IP address and a port to listen on, or empty */
 	/* Lists of texts: a pointer to the elements, which is never NULL where there are any, and their number, a size_t. */
 	OPTION_CIDRS,     /* struct cidr * */
 	OPTION_RESOLVERS, /* struct addr * */
@@ -93,9 +98,10 @@ struct option {
 	const char *only_with;
 	uint32_t only_words;    /* the values, as bits */
 	size_t offset;          /* in the struct of the object's list element, or in struct config */
-	size_t endpoint_offset; /* OPTION_LISTEN, OPTION_SERVER */
+	size_t endpoint_offset; /* OPTION_LISTEN, OPTION_SERVER, OPTION_ADMIN */
 	size_t count_offset;    /* lists */
 	enum reload reload;
+	bool secret;      /* a text that may hold a password: neither shown nor written down but for the user's own eyes (aegis -T) */
 	const char *help; /* mdoc-free sentences */
 };
 extern const struct option option_rows[];

@@ -264,12 +264,14 @@ static const struct value_type *const types[N_OPTION_TYPES] = {
 	[OPTION_TEXT] = &value_type_text,
 	[OPTION_NAME] = &value_type_name,
 	[OPTION_PATH] = &value_type_path,
+	[OPTION_FILE] = &value_type_file,
 	[OPTION_TARGET] = &value_type_target,
 	[OPTION_BYTES] = &value_type_bytes,
 	[OPTION_URL_PATH] = &value_type_url_path,
 	[OPTION_HOST] = &value_type_host,
 	[OPTION_LISTEN] = &value_type_listen,
 	[OPTION_SERVER] = &value_type_server,
+	[OPTION_ADMIN] = &value_type_admin,
 	[OPTION_CIDRS] = &value_type_cidrs,
 	[OPTION_RESOLVERS] = &value_type_resolvers,
 };
@@ -356,6 +358,16 @@ void value_set_default(const struct option *option, bool in_group, void *base)
 		return; /* a list is empty */
 	struct node node = default_node(option, fallback);
 	ensure(value_set(option, &node, base, &problem));
+}
+
+bool value_is_hidden(const struct option *option, const void *base)
+{
+	const char *text;
+
+	if (!option->secret)
+		return false;
+	memcpy(&text, (const unsigned char *)base + option->offset, sizeof text);
+	return text != NULL && text[0] != '\0';
 }
 
 void value_add(const struct option *option, const void *base, struct text *out)

@@ -75,12 +75,21 @@ static bool path_read(const struct option *option, const struct node *node, stru
 	return node->text[0] == '/' || complain(problem, node, "it does not start with \"/\"");
 }
 
+static bool file_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
+{
+	if (!text_read(option, node, out, problem))
+		return false;
+	return node->text[0] == '\0' || node->text[0] == '/' || complain(problem, node, "it does not start with \"/\"");
+}
+
 static bool target_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
 {
 	static const char *const targets[] = { "stderr", "syslog", "journal" };
 
 	if (!text_read(option, node, out, problem))
 		return false;
+	if (node->text[0] == '\0' && option->zero != NULL)
+		return true;
 	for (size_t i = 0; i < ARRAY_LEN(targets); i++)
 		if (strcmp(node->text, targets[i]) == 0)
 			return true;
@@ -142,10 +151,17 @@ static void path_wanted(const struct option *option, struct text *out)
 	text_add(out, "an absolute path between quotes");
 }
 
-static void target_wanted(const struct option *option, struct text *out)
+static void file_wanted(const struct option *option, struct text *out)
 {
 	(void)option;
+	text_add(out, "an absolute path between quotes, or \"\" for none");
+}
+
+static void target_wanted(const struct option *option, struct text *out)
+{
 	text_add(out, "\"stderr\", \"syslog\", \"journal\" or the absolute path of a file");
+	if (option->zero != NULL)
+		text_add(out, ", or \"\" (%s)", option->zero);
 }
 
 static void bytes_wanted(const struct option *option, struct text *out)
@@ -183,6 +199,21 @@ static bool listen_read(const struct option *option, const struct node *node, st
 	return out->endpoint.kind != ENDPOINT_NAME || complain(problem, node, "listening needs an IP address, not a host name");
 }
 
+static bool admin_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
+{
+	const char *why = NULL;
+
+	if (!text_read(option, node, out, problem))
+		return false;
+	out->endpoint = (struct endpoint){ .kind = ENDPOINT_NONE };
+	if (node->text[0] == '\0')
+		return true;
+	if (endpoint_parse(node->text, &out->endpoint, &why) != 0)
+		return complain(problem, node, why);
+	return (out->endpoint.kind == ENDPOINT_ADDRESS && out->endpoint.addr.sa.sa_family != AF_UNIX) ||
+	       complain(problem, node, "listening for the operator needs an IP address and a port");
+}
+
 static bool server_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
 {
 	const struct endpoint *endpoint = &out->endpoint;
@@ -210,6 +241,12 @@ static void listen_wanted(const struct option *option, struct text *out)
 {
 	(void)option;
 	text_add(out, "for example \"127.0.0.1:8080\", \"[::1]:8080\", \":8080\" (all addresses) or \"unix:/path\"");
+}
+
+static void admin_wanted(const struct option *option, struct text *out)
+{
+	(void)option;
+	text_add(out, "for example \"127.0.0.1:9090\" or \"[::1]:9090\", or \"\" for none");
 }
 
 static void server_wanted(const struct option *option, struct text *out)
@@ -311,11 +348,13 @@ const struct value_type
 	value_type_text = { text_read, text_store, text_show, text_wanted, NODE_TEXT, 0, NULL },
 	value_type_name = { name_read, text_store, text_show, name_wanted, NODE_TEXT, 0, NULL },
 	value_type_path = { path_read, text_store, text_show, path_wanted, NODE_TEXT, 0, NULL },
+	value_type_file = { file_read, text_store, text_show, file_wanted, NODE_TEXT, 0, NULL },
 	value_type_target = { target_read, text_store, text_show, target_wanted, NODE_TEXT, 0, NULL },
 	value_type_bytes = { bytes_read, text_store, text_show, bytes_wanted, NODE_TEXT, 0, NULL },
 	value_type_url_path = { url_path_read, text_store, text_show, url_path_wanted, NODE_TEXT, 0, NULL },
 	value_type_host = { host_read, text_store, text_show, host_wanted, NODE_TEXT, 0, NULL },
 	value_type_listen = { listen_read, endpoint_store, text_show, listen_wanted, NODE_TEXT, 0, NULL },
+	value_type_admin = { admin_read, endpoint_store, text_show, admin_wanted, NODE_TEXT, 0, NULL },
 	value_type_server = { server_read, endpoint_store, text_show, server_wanted, NODE_TEXT, 0, NULL },
 	value_type_cidrs = { cidr_read, cidr_store, cidr_show, cidrs_wanted, NODE_ARRAY, sizeof(struct cidr),
 		"for example \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\"" },

@@ -28,8 +28,9 @@ struct value_type {
 	const char *element_wanted;
 };
 
-extern const struct value_type value_type_text, value_type_name, value_type_path, value_type_target, value_type_bytes, value_type_url_path,
-        value_type_host, value_type_listen, value_type_server, value_type_cidrs, value_type_resolvers;
+extern const struct value_type value_type_text, value_type_name, value_type_path, value_type_file, value_type_target, value_type_bytes,
+        value_type_url_path, value_type_host, value_type_listen, value_type_server, value_type_admin, value_type_cidrs,
+        value_type_resolvers;
 
 /* Says what a node is that does not fit. False, for the caller to return. */
 bool value_is_not(const struct node *node, struct text *problem);

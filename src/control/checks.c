@@ -257,7 +257,7 @@ struct checks *checks_new(struct loop *loop, const struct control_args *args)
 	loop_timer_init(&checks->round, on_round_over);
 	checks->prober = prober_new(loop, &ops, checks, PROBER_MAX_IN_FLIGHT, any_seed());
 	checks->checks = calloc(n ? n : 1, sizeof *checks->checks);
-	checks->first_of = calloc(args->config->n_upstreams, sizeof *checks->first_of);
+	checks->first_of = calloc(args->config->n_upstreams + 1, sizeof *checks->first_of);
 	if (!checks->prober || !checks->checks || !checks->first_of) {
 		checks_free(checks);
 		return NULL;

@@ -7,6 +7,7 @@ struct shared_box {
 	uint32_t row, limit;
 	enum pool_framing framing;
 	uint32_t users;
+	bool elders; /* the master before us is one of the users */
 	struct box box;
 };
 
@@ -33,6 +34,38 @@ int boxes_claim(struct boxes *boxes, const struct shm *shm, uint32_t row, enum p
 	return 0;
 }
 
+int boxes_adopt(struct boxes *boxes, const struct shm *shm, uint32_t row, enum pool_framing framing, const struct box *box)
+{
+	struct shared_box *shared = calloc(1, sizeof *shared);
+	if (!shared)
+		return -ENOMEM;
+	*shared = (struct shared_box){ .next = boxes->first,
+		.row = row,
+		.limit = limit_server(shm, row),
+		.framing = framing,
+		.users = 1,
+		.elders = true,
+		.box = *box };
+	boxes->first = shared;
+	return 0;
+}
+
+static void drop(struct boxes *boxes, struct shm *shm, struct shared_box **link)
+{
+	struct shared_box *shared = *link;
+	if (--shared->users > 0)
+		return;
+	/* Nobody else has it open any more: what is in it is closed now, and then counted no longer. */
+	uint32_t places = box_count(&shared->box);
+	box_close(&shared->box);
+	if (!boxes->handed_over) {
+		atomic_fetch_sub_explicit(&shm_limit(shm, limit_server(shm, shared->row))->used, places, memory_order_acq_rel);
+		atomic_store(&shm->servers[shared->row].boxed, 0);
+	}
+	*link = shared->next;
+	free(shared);
+}
+
 void boxes_drop(struct boxes *boxes, struct shm *shm, const struct box *box)
 {
 	struct shared_box **link = &boxes->first;
@@ -40,16 +73,34 @@ void boxes_drop(struct boxes *boxes, struct shm *shm, const struct box *box)
 		return;
 	while ((*link)->box.put_fd != box->put_fd)
 		link = &(*link)->next;
-	struct shared_box *shared = *link;
-	if (--shared->users > 0)
-		return;
-	/* Nobody else has it open any more: what is in it is closed now, and then counted no longer. */
-	uint32_t places = box_count(&shared->box);
-	box_close(&shared->box);
-	atomic_fetch_sub_explicit(&shm_limit(shm, limit_server(shm, shared->row))->used, places, memory_order_acq_rel);
-	atomic_store(&shm->servers[shared->row].boxed, 0);
-	*link = shared->next;
-	free(shared);
+	drop(boxes, shm, link);
+}
+
+void boxes_forget_elder(struct boxes *boxes, struct shm *shm)
+{
+	for (struct shared_box **link = &boxes->first; *link;) {
+		struct shared_box *shared = *link;
+		bool stays = !shared->elders || shared->users > 1;
+		bool was = shared->elders;
+		shared->elders = false;
+		if (was)
+			drop(boxes, shm, link);
+		if (stays)
+			link = &shared->next;
+	}
+}
+
+void boxes_hand_over(struct boxes *boxes, bool handed)
+{
+	boxes->handed_over = handed;
+}
+
+int boxes_for_each(const struct boxes *boxes, boxes_fn *fn, void *arg)
+{
+	int error = 0;
+	for (const struct shared_box *shared = boxes->first; shared && !error; shared = shared->next)
+		error = fn(arg, shared->row, shared->framing, &shared->box);
+	return error;
 }
 
 uint32_t boxes_places(const void *arg, uint32_t limit)

@@ -12,7 +12,7 @@
 #include "os/region.h"
 #include "shm/layout.h"
 
-#define RELOAD_WAIT_NS (60 * NS_PER_S)
+#define WAIT_NS (60 * NS_PER_S)
 enum { LOOK_EVERY_MS = 10 };
 
 static const struct {
@@ -24,6 +24,7 @@ static const struct {
 	{ "stop", SIGTERM },
 	{ "quit", SIGQUIT },
 	{ "reopen", SIGUSR1 },
+	{ "upgrade", SIGUSR2 },
 };
 
 static int open_segment(const char *runtime_dir, struct shm *shm, void **base, uint64_t *size)
@@ -39,12 +40,25 @@ static int open_segment(const char *runtime_dir, struct shm *shm, void **base, u
 	return error;
 }
 
-/* Wait for the end of a reload that began after `begun` had. */
-static int await_reload(const struct shm *shm, uint32_t begun, pid_t pid)
+/* What is waited for: a count of beginnings and ends, and what came of the last one. */
+struct awaited {
+	const char *what;
+	int signal;
+	_Atomic uint32_t *begun, *ended, *ok;
+	const char *note;
+};
+
+/* Wait for the end of one that began after `begun` had. */
+static int await(const struct awaited *awaited, uint32_t begun, const char *pid_path, pid_t pid)
 {
-	uint64_t deadline_ns = clock_now_ns() + RELOAD_WAIT_NS;
-	while ((int32_t)(atomic_load(&shm->header->reloads_ended) - begun) <= 0) {
+	uint64_t deadline_ns = clock_now_ns() + WAIT_NS;
+	while ((int32_t)(atomic_load(awaited->ended) - begun) <= 0) {
+		int running = awaited->signal == SIGUSR2 ? process_running(pid_path) : pid;
+		if (running > 0 && running != pid)
+			return EXIT_SUCCESS;
 		if (kill(pid, 0) < 0 && errno == ESRCH) {
+			if (process_running(pid_path) > 0)
+				return EXIT_SUCCESS; /* it was upgraded meanwhile; the new one has read the settings */
 			fprintf(stderr, "aegis: the running instance (pid %d) ended\n", (int)pid);
 			return EXIT_REFUSED;
 		}
@@ -54,12 +68,12 @@ static int await_reload(const struct shm *shm, uint32_t begun, pid_t pid)
 		}
 		(void)poll(NULL, 0, LOOK_EVERY_MS);
 	}
-	if (atomic_load(&shm->header->last_reload_ok))
+	if (atomic_load(awaited->ok))
 		return EXIT_SUCCESS;
 	char note[SHM_NOTE_SIZE];
-	memcpy(note, shm->header->last_reload_note, sizeof note);
+	memcpy(note, awaited->note, sizeof note);
 	note[sizeof note - 1] = '\0';
-	fprintf(stderr, "aegis: the running instance refused the reload and goes on as before: %s\n", note);
+	fprintf(stderr, "aegis: the running instance refused the %s and goes on as before: %s\n", awaited->what, note);
 	return EXIT_REFUSED;
 }
 
@@ -71,17 +85,43 @@ static int send_signal(pid_t pid, int signal)
 	return EXIT_REFUSED;
 }
 
-static int reload(const char *runtime_dir, pid_t pid)
+/* What runs has a segment that we cannot read, and be it because it is older than we are: whether it went well the pid file tells. */
+static int upgrade_blindly(const char *pid_path, pid_t pid)
+{
+	uint64_t deadline_ns = clock_now_ns() + WAIT_NS;
+	int status = send_signal(pid, SIGUSR2);
+	while (status == EXIT_SUCCESS && process_running(pid_path) == pid) {
+		if (clock_now_ns() > deadline_ns) {
+			fprintf(stderr, "aegis: the running instance (pid %d) has not handed over within 60 s; its log says why\n",
+			        (int)pid);
+			return EXIT_REFUSED;
+		}
+		(void)poll(NULL, 0, LOOK_EVERY_MS);
+	}
+	if (status == EXIT_SUCCESS && process_running(pid_path) <= 0) {
+		fprintf(stderr, "aegis: the running instance (pid %d) ended\n", (int)pid);
+		return EXIT_REFUSED;
+	}
+	return status;
+}
+
+static int send_and_await(const char *runtime_dir, const char *pid_path, pid_t pid, int signal)
 {
 	struct shm shm;
 	void *base;
 	uint64_t size;
 	if (open_segment(runtime_dir, &shm, &base, &size))
-		return send_signal(pid, SIGHUP); /* not ours to read: the answer is in the log */
-	uint32_t begun = atomic_load(&shm.header->reloads_begun);
-	int status = send_signal(pid, SIGHUP);
+		return signal == SIGUSR2 ? upgrade_blindly(pid_path, pid) : send_signal(pid, signal); /* the answer is in the log */
+	struct shm_header *header = shm.header;
+	const struct awaited reload = { "reload", SIGHUP, &header->reloads_begun, &header->reloads_ended, &header->last_reload_ok,
+		header->last_reload_note };
+	const struct awaited upgrade = { "upgrade", SIGUSR2, &header->upgrades_begun, &header->upgrades_ended, &header->last_upgrade_ok,
+		header->last_upgrade_note };
+	const struct awaited *awaited = signal == SIGHUP ? &reload : &upgrade;
+	uint32_t begun = atomic_load(awaited->begun);
+	int status = send_signal(pid, signal);
 	if (status == EXIT_SUCCESS)
-		status = await_reload(&shm, begun, pid);
+		status = await(awaited, begun, pid_path, pid);
 	region_close(base, size);
 	return status;
 }
@@ -98,7 +138,7 @@ int command_send(const char *runtime_dir, const char *verb)
 	}
 	if (!signal) {
 		const char *nearest = text_nearest(verb, names, ARRAY_LEN(verbs));
-		fprintf(stderr, "aegis: -s %s: no such command; %s%s%sone of reload, drain, stop, quit, reopen\n", verb,
+		fprintf(stderr, "aegis: -s %s: no such command; %s%s%sone of reload, drain, stop, quit, reopen, upgrade\n", verb,
 		        nearest ? "did you mean " : "", nearest ? nearest : "", nearest ? "? It takes " : "it takes ");
 		return EXIT_SETTINGS;
 	}
@@ -109,5 +149,7 @@ int command_send(const char *runtime_dir, const char *verb)
 		        pid == -ENOENT || pid == 0 ? "" : ": ", pid == -ENOENT || pid == 0 ? "" : strerror(-pid));
 		return EXIT_NOT_RUNNING;
 	}
-	return signal == SIGHUP ? reload(runtime_dir, pid) : send_signal(pid, signal);
+	if (signal == SIGHUP || signal == SIGUSR2)
+		return send_and_await(runtime_dir, path, pid, signal);
+	return send_signal(pid, signal);
 }

@@ -98,19 +98,19 @@ static int cpu_of_slot(const struct generation *generation, uint32_t slot)
 }
 
 /* Before the fork: from here on the seat counts. */
-static void take_seat(const struct worker_process *worker)
+static void prepare_seat(const struct worker_process *worker)
 {
 	struct shm_seat *seat = &worker->generation->master->shm.seats[worker->seat];
 	atomic_store(&seat->pid, 0);
 	atomic_store(&seat->slot, worker->slot);
 	atomic_store(&seat->generation, worker->generation->number);
 	atomic_store(&seat->cpu, cpu_of_slot(worker->generation, worker->slot));
+	atomic_store(&seat->is_elder, 0);
 	atomic_store(&seat->sessions, 0);
 	atomic_store(&seat->started_ns, worker->forked_ns);
 	atomic_store(&seat->base_accepts, counter_get(&seat->accepts));
 	atomic_store(&seat->loop_lag_ns, 0);
 	atomic_store(&seat->beat_ns, worker->forked_ns);
-	atomic_store(&seat->state, SEAT_STARTING);
 }
 
 static void name_seat(const struct worker_process *worker)
@@ -120,7 +120,7 @@ static void name_seat(const struct worker_process *worker)
 	atomic_store(&seat->pid, worker->pid);
 }
 
-static _Noreturn void child_main(struct worker_process *worker, int channel)
+static _Noreturn void child_main(struct worker_process *worker, int channel, pid_t parent)
 {
 	struct generation *generation = worker->generation;
 	struct master *master = generation->master;
@@ -131,7 +131,9 @@ static _Noreturn void child_main(struct worker_process *worker, int channel)
 		        .servers = (const uint32_t *const *)generation->places.servers,
 		        .boxes = (const struct box *const *)generation->places.boxes,
 		        .bells = &master->bells,
-		        .workers = generation->n_workers },
+		        .log_bell = &master->log_bell,
+		        .workers = generation->n_workers,
+		        .generation = generation->number },
 		.shm = &master->shm,
 		.seat = worker->seat,
 		.slot = worker->slot,
@@ -139,6 +141,7 @@ static _Noreturn void child_main(struct worker_process *worker, int channel)
 		.generation = generation->number,
 		.cpu = cpu_of_slot(generation, worker->slot),
 		.channel = channel,
+		.master = (int32_t)parent,
 		.identity = &master->identity,
 		.descriptors = master->descriptors };
 	master_release_in_child(master, generation, worker->slot);
@@ -149,18 +152,22 @@ static int fork_worker(struct worker_process *worker)
 {
 	struct master *master = worker->generation->master;
 	int ends[2];
-	int error = segment_find_seat(&master->shm, worker->slot, &worker->seat);
-	if (!error && segment_make_room_for_seat(&master->shm, worker->seat)) {
+	int error = segment_take_seat(&master->shm, worker->slot, &worker->seat);
+	if (error)
+		return error;
+	if (segment_make_room_for_worker(&master->shm, worker->seat, worker->generation->config)) {
 		log_error("no room for the statistics of a worker: the file system of %s is full", master->stats_path);
 		error = -ENOSPC;
 	}
 	if (!error)
 		error = channel_pair(ends);
-	if (error)
+	if (error) {
+		atomic_store(&master->shm.seats[worker->seat].state, SEAT_FREE);
 		return error;
+	}
 	worker->forked_ns = clock_now_ns();
-	take_seat(worker);
-	pid_t pid = fork();
+	prepare_seat(worker);
+	pid_t self = getpid(), pid = fork();
 	if (pid < 0) {
 		error = -errno;
 		atomic_store(&master->shm.seats[worker->seat].state, SEAT_FREE);
@@ -170,7 +177,7 @@ static int fork_worker(struct worker_process *worker)
 	}
 	if (pid == 0) {
 		close(ends[0]);
-		child_main(worker, ends[1]);
+		child_main(worker, ends[1], self);
 	}
 	close(ends[1]);
 	worker->pid = pid;
@@ -285,11 +292,6 @@ bool generation_uses(const struct generation *generation, const struct listener 
 	return false;
 }
 
-void generation_send_log(struct generation *generation, int fd)
-{
-	tell_all(generation, &(struct channel_message){ .kind = MESSAGE_LOG }, fd);
-}
-
 static void worker_ready(struct worker_process *worker, uint32_t capacity)
 {
 	struct generation *generation = worker->generation;
@@ -354,7 +356,7 @@ bool generation_stopped(const struct generation *generation)
 }
 
 /* A worker that lost its master by mistake shut its sockets down. */
-static void listen_again(const struct generation *generation)
+void generation_listen_again(const struct generation *generation)
 {
 	char why[256];
 	for (size_t i = 0; i < generation->config->n_listeners; i++)
@@ -365,7 +367,7 @@ static void listen_again(const struct generation *generation)
 static void respawn(struct worker_process *worker)
 {
 	struct master *master = worker->generation->master;
-	listen_again(worker->generation);
+	generation_listen_again(worker->generation);
 	int error = fork_worker(worker);
 	if (!error) {
 		counter_add(&master->shm.header->worker_restarts, 1);
@@ -378,12 +380,23 @@ static void respawn(struct worker_process *worker)
 
 static void on_respawn(struct loop_timer *timer)
 {
-	respawn(container_of(timer, struct worker_process, respawn));
+	struct worker_process *worker = container_of(timer, struct worker_process, respawn);
+	if (!worker->generation->master->guest)
+		respawn(worker);
+}
+
+void generation_replace_dead(struct generation *generation)
+{
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		if (generation->workers[i].state == WORKER_DEAD && !loop_timer_active(&generation->workers[i].respawn))
+			respawn(&generation->workers[i]);
 }
 
 /* At once, unless it keeps dying: then ever later, up to RESPAWN_MOST_NS. */
 static void replace(struct worker_process *worker)
 {
+	if (worker->generation->master->guest)
+		return; /* its slot is served by another master's workers, or will be */
 	uint64_t lived_ns = clock_now_ns() - worker->forked_ns;
 	worker->quick_deaths = lived_ns < STEADY_NS ? worker->quick_deaths + 1 : 0;
 	if (worker->quick_deaths <= 1) {

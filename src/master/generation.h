@@ -77,8 +77,10 @@ void generation_quit(struct generation *generation);
 /* SIGKILL, for what does not hear. */
 void generation_kill(struct generation *generation);
 
-/* Send the new log file to all. */
-void generation_send_log(struct generation *generation, int fd);
+/* Listen on all its sockets, whoever shut them down. */
+void generation_listen_again(const struct generation *generation);
+/* Fork those workers that died while another master was in charge. */
+void generation_replace_dead(struct generation *generation);
 
 /* The engine that its first worker came up with, by name. */
 const char *generation_engine(const struct generation *generation);

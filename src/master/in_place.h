@@ -8,8 +8,8 @@
 
 #include "master/master.h"
 
-/* True when that was enough: config is taken over, and note says what changed, cut off where it is long. False, and nothing is changed,
- * when new workers are needed; settings that are the same as before get them, too. */
-must_check bool in_place_apply(struct master *master, struct config *config, char *note, size_t note_size);
+/* True when that was enough by the plan: config is taken over, and note says what changed, cut off where it is long. False, and nothing is
+ * changed, when new workers are needed; settings that are the same as before get them, too. */
+must_check bool in_place_apply(struct master *master, struct config *config, const struct plan *plan, char *note, size_t note_size);
 
 #endif

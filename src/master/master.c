@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "config/settings.h"
 #include "master/orders.h"
 #include "master/segment.h"
 #include "master/status.h"
@@ -35,9 +36,37 @@ void master_log_errors(const struct config_errors *errors)
 	}
 }
 
+void master_tell(struct master *master, enum plan_weight weight, const char *format, ...)
+{
+	char bytes[1024];
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(bytes, sizeof bytes, format, args);
+	va_end(args);
+	log_line(weight == PLAN_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "%s", bytes);
+	plan_add(&master->reload.plan, weight, "", "%s", bytes);
+}
+
+void master_tell_lines(struct master *master, enum plan_weight weight, const struct config_errors *lines)
+{
+	const char *line = lines->lines;
+	while (line && *line) {
+		size_t length = strcspn(line, "\n");
+		log_line(weight == PLAN_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "%.*s", (int)length, line);
+		line += length + (line[length] == '\n');
+	}
+	plan_add_lines(&master->reload.plan, weight, lines);
+}
+
+uint32_t master_worker_count(const struct master *master, const struct config *config)
+{
+	return config->workers ? config->workers : (uint32_t)cpu_worker_count(&master->cpus);
+}
+
 void master_set_state(struct master *master, enum instance_state state)
 {
-	atomic_store(&master->shm.header->state, (uint32_t)state);
+	if (!master->guest)
+		atomic_store(&master->shm.header->state, (uint32_t)state);
 }
 
 /* --- signals and ticks ------------------------------------------------------------------------------------------------------- */
@@ -60,6 +89,9 @@ static void on_signal(struct loop_io *io, int events)
 		case SIGUSR1:
 			order_reopen_log(master);
 			break;
+		case SIGUSR2:
+			order_upgrade(master);
+			break;
 		case SIGWINCH:
 			order_drain(master);
 			break;
@@ -72,11 +104,20 @@ static void on_signal(struct loop_io *io, int events)
 	}
 }
 
+/* Seats of workers that are not ours. During an upgrade one that is being taken must not be mistaken for one. */
+static void clear_orphans(struct master *master)
+{
+	if (!master->orphans || loop_timer_active(&master->reclaim) || master->guest || upgrade_under_way(master))
+		return;
+	master->orphans = segment_clear_gone(&master->shm) > master_own_workers(master);
+	if (!master->orphans && !master->adoption.elders)
+		boxes_forget_elder(&master->boxes, &master->shm);
+}
+
 static void on_tick(struct loop_timer *timer)
 {
 	struct master *master = container_of(timer, struct master, tick);
-	if (master->orphans && !loop_timer_active(&master->reclaim))
-		master->orphans = segment_clear_gone(&master->shm) > master_own_workers(master);
+	clear_orphans(master);
 	master_reap(master); /* SIGCHLD may stand for several; nothing is lost for longer than this */
 	helper_tick(&master->helper);
 	status_tick(master);
@@ -92,8 +133,8 @@ static void on_watchdog(struct loop_timer *timer)
 
 /* --- from start to end ------------------------------------------------------------------------------------------------------- */
 
-static int start_failed(const char *format, ...) printf_like(1, 2);
-static int start_failed(const char *format, ...)
+static int start_failed(struct master *master, const char *format, ...) printf_like(2, 3);
+static int start_failed(struct master *master, const char *format, ...)
 {
 	char line[512];
 	va_list args;
@@ -101,28 +142,44 @@ static int start_failed(const char *format, ...)
 	(void)vsnprintf(line, sizeof line, format, args);
 	va_end(args);
 	log_error("%s", line);
+	(void)text_copy(master->failure, sizeof master->failure, line);
 	return EXIT_START;
+}
+
+static int make_runtime_dir(struct master *master)
+{
+	char default_dir[256];
+	runtime_dir_default(default_dir, sizeof default_dir);
+	bool own = geteuid() != 0 && strcmp(default_dir, master->runtime_dir) == 0;
+	int error = process_make_directory(master->runtime_dir, own);
+	if (error)
+		return start_failed(
+		        master, "cannot make the directory %s: %s; -r DIR names another one", master->runtime_dir, strerror(-error));
+	return 0;
 }
 
 static int take_runtime_dir(struct master *master, const struct config *config)
 {
-	char default_dir[256];
-	runtime_dir_default(default_dir, sizeof default_dir);
-	bool own = geteuid() != 0 && strcmp(default_dir, config->runtime_dir) == 0;
-	(void)text_copy(master->runtime_dir, sizeof master->runtime_dir, config->runtime_dir);
-	int error = process_make_directory(config->runtime_dir, own);
-	if (error)
-		return start_failed("cannot make the directory %s: %s; -r DIR names another one", config->runtime_dir, strerror(-error));
-	if (asprintf(&master->pid_path, "%s/aegis.pid", config->runtime_dir) < 0 ||
-	        asprintf(&master->stats_path, "%s/stats", config->runtime_dir) < 0)
-		return start_failed("out of memory");
+	const char *dir = adopt_is_under_way(master) ? adopt_runtime_dir(master) : config->runtime_dir;
+	(void)text_copy(master->runtime_dir, sizeof master->runtime_dir, dir);
+	if (asprintf(&master->pid_path, "%s/aegis.pid", dir) < 0 || asprintf(&master->stats_path, "%s/stats", dir) < 0 ||
+	        asprintf(&master->settings_path, "%s/settings", dir) < 0)
+		return start_failed(master, "out of memory");
+	if (adopt_is_under_way(master)) {
+		master->pid_fd = adopt_pid_file(master);
+		return 0;
+	}
+	int status = make_runtime_dir(master);
+	if (status)
+		return status;
 	pid_t running = 0;
 	master->pid_fd = process_lock_pid_file(master->pid_path, &running);
 	if (master->pid_fd == -EEXIST)
-		return start_failed("Aegis is already running in %s (pid %d); stop it, or use -r DIR for a second instance",
-		        config->runtime_dir, (int)running);
+		return start_failed(
+		        master, "Aegis is already running in %s (pid %d); stop it, or use -r DIR for a second instance", dir, (int)running);
 	if (master->pid_fd < 0)
-		return start_failed("cannot write %s: %s; -r DIR names another directory", master->pid_path, strerror(-master->pid_fd));
+		return start_failed(
+		        master, "cannot write %s: %s; -r DIR names another directory", master->pid_path, strerror(-master->pid_fd));
 	return 0;
 }
 
@@ -135,18 +192,27 @@ static int open_segment(struct master *master, const struct config *config)
 	struct shm_dims dims = { .seats = master->max_workers * (config->drain.max_generations + 3),
 		.listeners = SEGMENT_LISTENERS,
 		.servers = SEGMENT_SERVERS };
-	int error = segment_open(&master->shm, master->stats_path, &dims, master->identity.change ? master->identity.gid : (gid_t)-1);
+	bool adopting = adopt_is_under_way(master);
+	int error = adopting ? adopt_segment(master, &dims)
+	                     : segment_open(
+	                               &master->shm, master->stats_path, &dims, master->identity.change ? master->identity.gid : (gid_t)-1);
 	if (error == -EBUSY)
-		return start_failed("Aegis is running in %s, but its aegis.pid was removed; stop it, or use -r DIR for a second instance",
+		return start_failed(master,
+		        "Aegis is running in %s, but its aegis.pid was removed; stop it, or use -r DIR for a second instance",
 		        config->runtime_dir);
 	if (error)
-		return start_failed("cannot make %s: %s; -r DIR names another directory", master->stats_path, strerror(-error));
+		return start_failed(master, "cannot make %s: %s; -r DIR names another directory", master->stats_path, strerror(-error));
 	struct shm_header *header = master->shm.header;
 	master->shm.nobodys = boxes_places;
 	master->shm.nobodys_arg = &master->boxes;
-	atomic_store(&header->master_pid, getpid());
-	atomic_store(&header->started_ns, clock_now_ns());
-	atomic_store(&header->started_unix_s, (uint64_t)time(NULL));
+	master->started_ns = clock_now_ns();
+	master->started_unix_s = (uint64_t)time(NULL);
+	if (master->guest)
+		return 0;
+	if (!adopting)
+		atomic_store(&header->master_pid, getpid());
+	atomic_store(&header->started_ns, master->started_ns);
+	atomic_store(&header->started_unix_s, master->started_unix_s);
 	(void)text_copy(header->engine, sizeof header->engine, "epoll");
 	(void)text_copy(header->config_file, sizeof header->config_file, master->source.file ? master->source.file : "");
 	master_set_state(master, INSTANCE_STARTING);
@@ -160,6 +226,7 @@ static int prepare(struct master *master, const struct config *config)
 	char why[256];
 	if (privileges_resolve(config->user, config->group, &master->identity, why, sizeof why)) {
 		log_error("%s", why);
+		(void)text_copy(master->failure, sizeof master->failure, why);
 		return EXIT_SETTINGS;
 	}
 	int status = take_runtime_dir(master, config);
@@ -169,70 +236,121 @@ static int prepare(struct master *master, const struct config *config)
 	status = open_segment(master, config);
 	if (status)
 		return status;
-	int error = bells_open(&master->bells, master->max_workers);
-	if (error)
-		return start_failed("cannot make the bells of the workers (eventfd): %s", strerror(-error));
+	adopt_gates(master);
+	if (gates_open(&master->gates, master->runtime_dir, master->identity.change ? master->identity.gid : (gid_t)-1, why, sizeof why))
+		return start_failed(master, "%s; -r DIR names another directory", why);
 	master->signal_fd = signals_open(signals);
 	master->loop = master->signal_fd < 0 ? NULL : loop_new();
 	if (!master->loop)
-		return start_failed("cannot make an event loop: out of descriptors or memory");
+		return start_failed(master, "cannot make an event loop: out of descriptors or memory");
 	helper_init(&master->helper, master);
 	loop_timer_init(&master->tick, on_tick);
 	loop_timer_init(&master->watchdog, on_watchdog);
 	loop_timer_init(&master->reclaim, master_on_reclaim);
 	loop_io_init(&master->signal_io, on_signal);
 	if (loop_io_set(master->loop, &master->signal_io, master->signal_fd, LOOP_READ))
-		return start_failed("cannot watch for signals: the kernel has no memory");
+		return start_failed(master, "cannot watch for signals: the kernel has no memory");
+	int error = adopt_all(master);
+	if (error)
+		return start_failed(
+		        master, "cannot make the bells of the workers, or take over what the old master has: %s", strerror(-error));
 	loop_timer_start(master->loop, &master->tick, TICK_NS);
 	if (notify_watchdog_ns())
 		loop_timer_start(master->loop, &master->watchdog, notify_watchdog_ns());
 	return 0;
 }
 
+/* Another master uses the files in the runtime directory, and the sockets. */
+static bool another_goes_on(const struct master *master)
+{
+	return adopt_is_under_way(master) || upgrade_is_replaced(master);
+}
+
 static void clean_up(struct master *master)
 {
+	upgrade_fini(master);
+	adopt_fini(master);
+	boxes_hand_over(&master->boxes, another_goes_on(master));
+	boxes_forget_elder(&master->boxes, &master->shm); /* if that was not noticed yet */
+	if (another_goes_on(master))
+		gates_let_go(&master->gates);
+	gates_close(&master->gates);
 	while (master->n_listeners > 0)
 		listener_free(master->listeners[--master->n_listeners]);
 	free(master->listeners);
 	if (master->shm.header) {
-		(void)unlink(master->stats_path);
+		if (!another_goes_on(master))
+			(void)unlink(master->stats_path);
 		region_close(master->shm.header, shm_size_bytes(&master->shm.dims));
 	}
 	if (master->pid_fd >= 0) {
-		(void)unlink(master->pid_path);
+		settings_remove(master->settings_path, getpid());
+		if (!another_goes_on(master))
+			(void)unlink(master->pid_path);
 		close(master->pid_fd);
 	}
 	if (master->signal_fd >= 0)
 		close(master->signal_fd);
 	loop_free(master->loop);
 	bells_close(&master->bells);
+	bells_close(&master->log_bell);
+	log_sink_close(&master->access_log);
 	free(master->pid_path);
 	free(master->stats_path);
+	free(master->settings_path);
+	plan_free(&master->reload.plan);
 }
 
-int master_run(const struct config_source *source, bool quick)
+/* Load the settings. 0, or what the program exits with. */
+static int load(struct master *master, struct config **out)
 {
-	struct master master = { .source = *source, .quick = quick, .pid_fd = -1, .signal_fd = -1 };
-	struct config *config;
 	struct config_errors errors = { 0 };
-	log_set_process("master");
-	if (config_load(source, &config, &errors)) {
+	if (config_load(&master->source, out, &errors) == 0)
+		return 0;
+	if (adopt_is_under_way(master))
+		master_log_errors(&errors); /* where that goes the operator looks */
+	else
 		fputs(errors.lines ? errors.lines : "", stderr);
-		config_errors_clear(&errors);
-		return EXIT_SETTINGS;
-	}
-	title_set("aegis: master %s", source->file ? source->file : "(no file)");
-	int status = prepare(&master, config);
+	(void)text_copy(master->failure, sizeof master->failure, errors.lines ? errors.lines : "invalid settings");
+	master->failure[strcspn(master->failure, "\n")] = '\0';
+	config_errors_clear(&errors);
+	return EXIT_SETTINGS;
+}
+
+static int begin(struct master *master)
+{
+	struct config *config;
+	char why[256];
+	if (adopt_begin(master, why, sizeof why))
+		return start_failed(master, "%s", why);
+	int status = load(master, &config);
+	if (status)
+		return status;
+	title_set("aegis: master %s", master->source.file ? master->source.file : "(no file)");
+	status = prepare(master, config);
 	if (status) {
 		config_free(config);
-	} else {
-		transition_begin(&master, config);
-		if (!master.stopping || master.draining)
-			loop_run(master.loop);
-		status = master.exit_status;
+		return status;
 	}
-	if (status == 0)
-		log_info("stopped");
+	transition_begin(master, config);
+	if (!master->stopping || master->draining)
+		loop_run(master->loop);
+	return master->exit_status;
+}
+
+int master_run(const struct config_source *source, bool quick, char *const *argv)
+{
+	struct master master = { .source = *source, .quick = quick, .pid_fd = -1, .signal_fd = -1 };
+	log_set_process("master");
+	gates_init(&master.gates);
+	upgrade_init(&master, argv);
+	int status = begin(&master);
+	if (master.loop)
+		helper_stop(&master.helper); /* what it has to write comes before the last word */
+	if (adopt_is_under_way(&master))
+		adopt_give_up(&master, master.failure[0] ? master.failure : "stopped before it was complete");
+	else if (status == 0)
+		log_info(upgrade_is_replaced(&master) ? "drained" : "stopped");
 	clean_up(&master);
 	return status;
 }

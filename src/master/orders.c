@@ -7,10 +7,60 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "master/in_place.h"
+#include "master/reload_plan.h"
 #include "master/status.h"
 #include "master/transition.h"
 #include "os/notify.h"
 #include "shm/limit.h"
+
+/* --- answers ----------------------------------------------------------------------------------------------------------------- */
+
+static bool add_asker(struct askers *askers, const struct asker *asker)
+{
+	if (askers->n == ASKERS_MOST)
+		return false;
+	askers->askers[askers->n++] = *asker;
+	return true;
+}
+
+static void answer_all(struct master *master, struct askers *askers, int error, const char *text)
+{
+	for (size_t i = 0; i < askers->n; i++)
+		helper_answer(&master->helper, &askers->askers[i], error, text);
+	askers->n = 0;
+}
+
+/* Nobody will do what they wait for. */
+static void send_away(struct master *master, struct askers *askers, int error)
+{
+	answer_all(master, askers, error, "");
+}
+
+static void answer_reload(struct master *master, bool ok, const char *note)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = master->reload.askers.n > 0 ? open_memstream(&text, &size) : NULL;
+	if (!out) {
+		send_away(master, &master->reload.askers, -ENOMEM);
+		return;
+	}
+	reload_plan_report(master, ok, note, out);
+	if (fclose(out) != 0) {
+		free(text);
+		text = NULL;
+	}
+	answer_all(master, &master->reload.askers, !text ? -ENOMEM : ok ? 0 : -EINVAL, text ? text : "");
+	free(text);
+}
+
+static void answer_state(struct master *master, const struct asker *asker)
+{
+	char text[128];
+	(void)snprintf(text, sizeof text, "{\"state\":\"%s\",\"connections\":%u}",
+	        instance_state_name(atomic_load(&master->shm.header->state)), limit_used(&master->shm, limit_global()));
+	helper_answer(&master->helper, asker, 0, text);
+}
 
 /* --- reload ------------------------------------------------------------------------------------------------------------------ */
 
@@ -45,6 +95,17 @@ static void reload_ended(struct master *master, bool ok, const char *note)
 	master_set_state(master, resting_state(master));
 	status_tick(master);
 	notify_send("READY=1");
+	answer_reload(master, ok, note);
+}
+
+/* A change in place is told when it is done. */
+static void log_plan(const struct plan *plan)
+{
+	char bytes[512];
+	struct text text = text_of(bytes, sizeof bytes);
+	plan_sum_up(plan, &text);
+	if (plan->outcome != PLAN_TAKE_IN_PLACE)
+		log_info("plan: %s", bytes);
 }
 
 void order_reload(struct master *master)
@@ -54,6 +115,11 @@ void order_reload(struct master *master)
 	char note[SHM_NOTE_SIZE];
 	if (master->stopping)
 		return;
+	if (upgrade_under_way(master)) {
+		log_info("an upgrade is under way: the reload follows it");
+		master->upgrade.reload_asked = true;
+		return;
+	}
 	if (master->transition) {
 		log_info("a reload is under way: another one follows it");
 		master->reload_again = true;
@@ -66,11 +132,15 @@ void order_reload(struct master *master)
 		(void)text_copy(note, sizeof note, errors.lines ? errors.lines : "");
 		note[strcspn(note, "\n")] = '\0';
 		master_log_errors(&errors);
+		reload_plan_refuse(master, &errors);
 		config_errors_clear(&errors);
 		reload_ended(master, false, note);
 		return;
 	}
-	if (in_place_apply(master, config, note, sizeof note)) {
+	reload_plan_make(master, config);
+	log_plan(&master->reload.plan);
+	if (in_place_apply(master, config, &master->reload.plan, note, sizeof note)) {
+		reload_plan_settle(master);
 		reload_ended(master, true, note);
 		return;
 	}
@@ -78,10 +148,31 @@ void order_reload(struct master *master)
 	transition_begin(master, config);
 }
 
+void order_reload_for(struct master *master, const struct asker *asker)
+{
+	struct askers *askers = master->transition ? &master->reload.later : &master->reload.askers;
+	if (master->stopping)
+		helper_answer(&master->helper, asker, -ESHUTDOWN, "");
+	else if (upgrade_under_way(master) || !add_asker(askers, asker))
+		helper_answer(&master->helper, asker, -EAGAIN, "");
+	else
+		order_reload(master);
+}
+
+void order_undrain_for(struct master *master, const struct asker *asker)
+{
+	if (!master->stopping && master->running)
+		answer_state(master, asker); /* there is nothing to do */
+	else
+		order_reload_for(master, asker);
+}
+
 static void started(struct master *master)
 {
 	master_set_state(master, INSTANCE_RUNNING);
 	status_log_start(master);
+	if (master->adoption.state == ADOPT_DONE)
+		log_info("took over from pid %d", (int)master->adoption.from);
 	status_tick(master);
 	notify_send("READY=1");
 }
@@ -94,6 +185,7 @@ void master_transition_done(struct master *master, struct transition *transition
 	master->transition = NULL;
 	transition_free(transition);
 	if (status == 0) {
+		reload_plan_settle(master);
 		master->last_ready = master->running->number;
 		master->draining_by_request = false;
 	}
@@ -104,12 +196,17 @@ void master_transition_done(struct master *master, struct transition *transition
 	else {
 		master->exit_status = status;
 		master->stopping = true;
+		(void)text_copy(master->failure, sizeof master->failure, note);
 	}
 	master_generation_changed(master);
 	if (master->reload_again) {
 		master->reload_again = false;
+		master->reload.askers = master->reload.later;
+		master->reload.later.n = 0;
 		order_reload(master);
 	}
+	if (master->upgrade.wanted && !master->transition)
+		order_upgrade(master);
 }
 
 /* --- stop and drain ---------------------------------------------------------------------------------------------------------- */
@@ -128,7 +225,7 @@ static void for_each_generation(struct master *master, void (*fn)(struct generat
 }
 
 /* The running generation ends, and nobody goes on with its sockets. */
-static void drain_running(struct master *master)
+static void drain_running(struct master *master, uint64_t timeout_ns)
 {
 	struct generation *generation = master->running;
 	if (!generation)
@@ -136,11 +233,21 @@ static void drain_running(struct master *master)
 	const struct config *config = generation->config;
 	for (size_t i = 0; i < master->n_listeners; i++)
 		listener_hide(master->listeners[i]);
-	generation_drain(generation, true, config->drain.pace, config->drain.timeout_ns);
+	generation_drain(generation, true, config->drain.pace, timeout_ns == UINT64_MAX ? config->drain.timeout_ns : timeout_ns);
 	master->running = NULL;
-	helper_stop(&master->helper); /* nothing is dialled any more but what clients that are there still wait for */
+	helper_rest(&master->helper); /* nothing is dialled any more but what clients that are there still wait for */
 	generation->next = master->draining;
 	master->draining = generation;
+}
+
+/* Who waits for a reload that is given up hears why, unless it was too late to give it up. */
+static void cancel_transition(struct master *master, int error)
+{
+	if (!master->transition)
+		return;
+	if (!transition_is_switched(master->transition))
+		send_away(master, &master->reload.askers, error);
+	transition_cancel(master->transition);
 }
 
 void order_stop(struct master *master, const char *name)
@@ -148,8 +255,10 @@ void order_stop(struct master *master, const char *name)
 	if (master->stopping) {
 		log_warn("%s: asked to stop again: ending all connections now", name);
 		for_each_generation(master, generation_quit);
+		elders_quit(master, 0);
 		return;
 	}
+	upgrade_cancel(master, "stopped before it was complete");
 	const struct config *config = settings(master);
 	uint64_t timeout_ns = config ? config->drain.timeout_ns : 0;
 	log_info("%s: stopping; %u connections have %llu s to end", name, limit_used(&master->shm, limit_global()),
@@ -157,43 +266,77 @@ void order_stop(struct master *master, const char *name)
 	notify_send("STOPPING=1");
 	master->stopping = true;
 	master->reload_again = false;
-	if (master->transition)
-		transition_cancel(master->transition);
+	send_away(master, &master->reload.later, -ESHUTDOWN);
+	cancel_transition(master, -ESHUTDOWN);
 	master->exit_status = EXIT_SUCCESS;
 	master_set_state(master, INSTANCE_STOPPING);
-	drain_running(master);
+	drain_running(master, UINT64_MAX);
+	elders_drain(master, config ? config->drain.pace : 0, timeout_ns);
 	master_generation_changed(master);
 }
 
-void order_drain(struct master *master)
+static void drain_within(struct master *master, uint64_t timeout_ns)
 {
 	if (master->stopping || !master->running)
 		return;
 	master->reload_again = false;
-	if (master->transition)
-		transition_cancel(master->transition);
+	send_away(master, &master->reload.later, -ECANCELED);
+	upgrade_cancel(master, "drained before it was complete");
+	cancel_transition(master, -ECANCELED);
 	log_info("draining: no new connections, %u have to end; HUP takes up service again", limit_used(&master->shm, limit_global()));
 	master->draining_by_request = true;
 	master_set_state(master, INSTANCE_DRAINING);
-	drain_running(master);
+	drain_running(master, timeout_ns);
 	master_generation_changed(master);
 	status_tick(master);
 }
 
-void order_reopen_log(struct master *master)
+void order_drain(struct master *master)
 {
-	int error = log_reopen();
-	if (error) {
-		log_error("cannot open the log file again: %s; going on with the old one", strerror(-error));
+	drain_within(master, UINT64_MAX);
+}
+
+void order_drain_for(struct master *master, const struct asker *asker, uint64_t timeout_ns)
+{
+	if (master->stopping || (!master->running && !master->draining_by_request)) {
+		helper_answer(&master->helper, asker, master->stopping ? -ESHUTDOWN : -EAGAIN, "");
 		return;
 	}
-	int fd = log_file_fd();
-	if (fd < 0)
-		return;
-	if (master->running)
-		generation_send_log(master->running, fd);
-	helper_send_log(&master->helper, fd);
-	for (struct generation *generation = master->draining; generation; generation = generation->next)
-		generation_send_log(generation, fd);
-	log_info("log file opened again");
+	drain_within(master, timeout_ns);
+	answer_state(master, asker);
+}
+
+/* True when it is a file, and was opened. */
+static bool reopen_log(struct master *master)
+{
+	master->upgrade.reopen_asked = upgrade_under_way(master);
+	elders_reopen_log(master);
+	int error = log_reopen();
+	if (error)
+		log_error("cannot open the log file again: %s; going on with the old one", strerror(-error));
+	else if (log_file_fd() >= 0)
+		helper_send_log(&master->helper, log_file_fd());
+	return !error && log_file_fd() >= 0;
+}
+
+static bool reopen_access_log(struct master *master, struct log_sink *sink, bool next)
+{
+	if (sink->kind != LOG_SINK_FILE)
+		return false;
+	int fd = log_sink_open_again(sink);
+	if (fd < 0) {
+		log_error("cannot open the access log %s again: %s; going on with the old one", sink->path, strerror(-fd));
+		return false;
+	}
+	helper_send_access_log(&master->helper, next, fd);
+	log_sink_adopt(sink, fd);
+	return true;
+}
+
+void order_reopen_log(struct master *master)
+{
+	bool log = reopen_log(master), access = reopen_access_log(master, &master->access_log, false);
+	(void)reopen_access_log(master, &master->next_access_log, true);
+	if (log || access)
+		log_info("%s opened again", log && access ? "log file and access log" : log ? "log file" : "access log");
 }

@@ -6,6 +6,12 @@
 
 /* Load the settings again, and go over to them when they are good. One that comes while another is under way follows it. */
 void order_reload(struct master *master);
+/* The same for an operator, who is answered: of a reload when it is over. timeout_ns: how long connections may go on, UINT64_MAX = as the
+ * settings say. */
+void order_reload_for(struct master *master, const struct asker *asker);
+void order_drain_for(struct master *master, const struct asker *asker, uint64_t timeout_ns);
+/* Take up service again after a drain. */
+void order_undrain_for(struct master *master, const struct asker *asker);
 /* End gracefully; told again, at once. name is the signal's, for the log. */
 void order_stop(struct master *master, const char *name);
 /* Accept no more, end what there is, stay up for a reload to revive. */

@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -239,8 +240,20 @@ static const char *why_unresolved(int error)
 	return error == EAI_SYSTEM ? "the resolver failed" : gai_strerror(error);
 }
 
-static void apply_answer(
-        const struct answer *answer, struct config *config, const struct config *running, struct config_errors *errors, bool reached[])
+static void say_of_upstream(struct config_errors *list, const struct upstream_config *upstream, const char *format, ...) printf_like(3, 4);
+static void say_of_upstream(struct config_errors *list, const struct upstream_config *upstream, const char *format, ...)
+{
+	char who[CONFIG_NAME_SIZE + 16], text[512];
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	(void)snprintf(who, sizeof who, "upstream %s", upstream->name);
+	config_errors_add(list, who, 0, "", "%s", text);
+}
+
+static void apply_answer(const struct answer *answer, struct config *config, const struct config *running,
+        struct preflight_findings *findings, bool reached[])
 {
 	struct upstream_config *upstream = &config->upstreams[answer->upstream];
 	struct server_config *server = &upstream->servers[answer->server];
@@ -250,8 +263,8 @@ static void apply_answer(
 		server->n_addrs = answer->n_addrs;
 		memcpy(server->addrs, answer->addrs, sizeof server->addrs);
 		if (answer->test_error)
-			log_warn("upstream %s: server %s (%s) cannot be reached: %s", upstream->name, server->name, server->address,
-			        strerror(answer->test_error));
+			say_of_upstream(&findings->warnings, upstream, "server %s (%s) cannot be reached: %s", server->name,
+			        server->address, strerror(answer->test_error));
 		else if (!server->disabled)
 			reached[answer->upstream] = true;
 		return;
@@ -261,12 +274,12 @@ static void apply_answer(
 		server->n_addrs = known->n_addrs;
 		memcpy(server->addrs, known->addrs, sizeof server->addrs);
 		reached[answer->upstream] = true;
-		log_warn("%s:%d: %s: cannot resolve \"%s\" now (%s); keeping the addresses it had",
-		        server->file ? server->file : "command line", server->line, path, server->endpoint.name,
+		config_errors_add(&findings->warnings, server->file ? server->file : "command line", server->line, path,
+		        "cannot resolve \"%s\" now (%s); keeping the addresses it had", server->endpoint.name,
 		        why_unresolved(answer->resolve_error));
 		return;
 	}
-	config_errors_add(errors, server->file ? server->file : "command line", server->line, path,
+	config_errors_add(&findings->errors, server->file ? server->file : "command line", server->line, path,
 	        "cannot resolve \"%s\": %s; check the name, or write an IP address", server->endpoint.name,
 	        why_unresolved(answer->resolve_error));
 }
@@ -298,10 +311,16 @@ static void apply_without_child(struct config *config)
 		}
 }
 
-void preflight_apply(const struct preflight *preflight, struct config *config, const struct config *running, struct config_errors *errors,
-        size_t *unreachable)
+void preflight_findings_clear(struct preflight_findings *findings)
 {
-	*unreachable = 0;
+	config_errors_clear(&findings->errors);
+	config_errors_clear(&findings->unreachable);
+	config_errors_clear(&findings->warnings);
+}
+
+void preflight_apply(
+        const struct preflight *preflight, struct config *config, const struct config *running, struct preflight_findings *findings)
+{
 	if (!preflight->pid) {
 		apply_without_child(config);
 		return;
@@ -309,25 +328,22 @@ void preflight_apply(const struct preflight *preflight, struct config *config, c
 	bool *reached = calloc(config->n_upstreams, sizeof *reached);
 	size_t count = preflight->answer_bytes / sizeof(struct answer);
 	if (!reached || count != count_servers(config)) {
-		config_errors_add(
-		        errors, "preflight", 0, "upstreams", "the process that resolves names ended early; see the log, try again");
+		config_errors_add(&findings->errors, "preflight", 0, "upstreams",
+		        "the process that resolves names ended early; see the log, try again");
 		free(reached);
 		return;
 	}
 	const struct answer *answers = (const struct answer *)(const void *)preflight->answer;
 	for (size_t i = 0; i < count; i++)
 		if (is_sound(&answers[i], config))
-			apply_answer(&answers[i], config, running, errors, reached);
+			apply_answer(&answers[i], config, running, findings, reached);
 		else
-			config_errors_add(errors, "preflight", 0, "upstreams",
+			config_errors_add(&findings->errors, "preflight", 0, "upstreams",
 			        "the process that resolves names answered nonsense; see the log, try again");
 	for (size_t i = 0; i < config->n_upstreams; i++)
-		if (!reached[i] && config->upstreams[i].start_test == START_TEST_FAIL) {
-			log_error("upstream %s: no server can be reached, and start_test = \"fail\"; start a server, or set start_test = "
-			          "\"warn\"",
-			        config->upstreams[i].name);
-			++*unreachable;
-		}
+		if (!reached[i] && config->upstreams[i].start_test == START_TEST_FAIL)
+			say_of_upstream(&findings->unreachable, &config->upstreams[i],
+			        "no server can be reached, and start_test = \"fail\"; start a server, or set start_test = \"warn\"");
 	free(reached);
 }
 

@@ -27,10 +27,18 @@ must_check int preflight_start(
 /* The descriptor is readable: -EAGAIN when there is more to come, 0 when the answer is complete, or a negative errno. */
 must_check int preflight_read(struct preflight *preflight);
 
+/* What came of it, one line each. */
+struct preflight_findings {
+	struct config_errors errors;      /* names that mean nothing */
+	struct config_errors unreachable; /* upstreams with start_test = "fail" of which no server could be reached */
+	struct config_errors warnings;
+};
+void preflight_findings_clear(struct preflight_findings *findings);
+
 /* Write the addresses into the servers of config. running, where not NULL, are the settings in force: a name that cannot be resolved now
- * keeps the addresses it has there, with a warning. What is wrong goes to errors; *unreachable counts those of start_test = "fail". */
-void preflight_apply(const struct preflight *preflight, struct config *config, const struct config *running, struct config_errors *errors,
-        size_t *unreachable);
+ * keeps the addresses it has there, with a warning. */
+void preflight_apply(
+        const struct preflight *preflight, struct config *config, const struct config *running, struct preflight_findings *findings);
 
 /* End the child if it still runs, close, free. */
 void preflight_end(struct preflight *preflight);

@@ -1,7 +1,6 @@
 #include "master/segment.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -20,7 +19,7 @@ static bool seat_taken(const struct shm_seat *seat)
 static bool process_lives(const struct shm_seat *seat)
 {
 	pid_t pid = atomic_load(&seat->pid);
-	if (pid <= 0 || (kill(pid, 0) < 0 && errno == ESRCH))
+	if (pid <= 0 || process_has_ended(pid))
 		return false;
 	/* The number may have come back as another process. Where that cannot be seen the seat stays taken. */
 	uint64_t ticks = process_start_ticks(pid), then = atomic_load(&seat->pid_start_ticks);
@@ -37,7 +36,7 @@ static bool outlived_its_boot(const struct shm *shm, const char *path)
 	return true;
 }
 
-static int take_over(struct shm *shm, const char *path, const struct shm_dims *dims)
+static int look_at(struct shm *shm, const char *path, const struct shm_dims *dims, bool join)
 {
 	void *base;
 	uint64_t size;
@@ -48,7 +47,7 @@ static int take_over(struct shm *shm, const char *path, const struct shm_dims *d
 	error = shm_attach(shm, base, size, why, sizeof why);
 	if (!error && outlived_its_boot(shm, path))
 		error = -ESTALE;
-	if (!error && process_is_aegis(atomic_load(&shm->header->master_pid)))
+	if (!error && !join && process_is_aegis(atomic_load(&shm->header->master_pid)))
 		error = -EBUSY;
 	const struct shm_dims *have = error ? NULL : &shm->dims;
 	if (!error && (have->seats < dims->seats || have->listeners < dims->listeners || have->servers < dims->servers))
@@ -56,19 +55,28 @@ static int take_over(struct shm *shm, const char *path, const struct shm_dims *d
 	if (error) {
 		region_close(base, size);
 		*shm = (struct shm){ 0 };
-		return error;
 	}
+	return error;
+}
+
+static int take_over(struct shm *shm, const char *path, const struct shm_dims *dims)
+{
+	int error = look_at(shm, path, dims, false);
+	if (error)
+		return error;
 	log_info("going on with the counters that a former master left in %s", path);
 	(void)segment_clear_gone(shm);
 	return 0;
 }
 
-/* Whoever looks at path sees a finished segment, or none. */
-static int make(struct shm *shm, const char *path, const struct shm_dims *dims, gid_t gid)
+int segment_join(struct shm *shm, const char *path, const struct shm_dims *dims)
+{
+	return look_at(shm, path, dims, true);
+}
+
+static int make(struct shm *shm, const char *fresh, const struct shm_dims *dims, gid_t gid)
 {
 	void *base;
-	char fresh[512];
-	(void)snprintf(fresh, sizeof fresh, "%s.new", path);
 	int error = region_create(fresh, shm_size_bytes(dims), gid, &base);
 	if (error)
 		return error;
@@ -85,15 +93,62 @@ static int make(struct shm *shm, const char *path, const struct shm_dims *dims, 
 		*shm = (struct shm){ 0 };
 		region_close(base, shm_size_bytes(dims));
 		(void)unlink(fresh);
-		return error;
 	}
-	if (rename(fresh, path) == 0)
-		return 0;
+	return error;
+}
+
+static char *path_with(char out[512], const char *path, const char *end)
+{
+	(void)snprintf(out, 512, "%s.%s", path, end);
+	return out;
+}
+
+/* Whoever looks at path sees a finished segment, or none. */
+static int make_new(struct shm *shm, const char *path, const struct shm_dims *dims, gid_t gid)
+{
+	char fresh[512];
+	int error = make(shm, path_with(fresh, path, "new"), dims, gid);
+	if (error || rename(fresh, path) == 0)
+		return error;
 	error = -errno;
-	region_close(base, shm_size_bytes(dims));
+	region_close(shm->header, shm_size_bytes(dims));
 	(void)unlink(fresh);
 	*shm = (struct shm){ 0 };
 	return error;
+}
+
+int segment_make_next(struct shm *shm, const char *path, const struct shm_dims *dims, gid_t gid)
+{
+	char next[512];
+	return make(shm, path_with(next, path, "next"), dims, gid);
+}
+
+int segment_put_next(const char *path)
+{
+	char next[512], last[512];
+	(void)unlink(path_with(last, path, "last"));
+	if (link(path, last) < 0 && errno != ENOENT)
+		return -errno;
+	return rename(path_with(next, path, "next"), path) < 0 ? -errno : 0;
+}
+
+void segment_drop_next(const char *path)
+{
+	char next[512];
+	(void)unlink(path_with(next, path, "next"));
+}
+
+void segment_take_back_last(const char *path)
+{
+	char last[512];
+	segment_drop_next(path);
+	(void)rename(path_with(last, path, "last"), path);
+}
+
+void segment_forget_last(const char *path)
+{
+	char last[512];
+	(void)unlink(path_with(last, path, "last"));
 }
 
 int segment_open(struct shm *shm, const char *path, const struct shm_dims *dims, gid_t gid)
@@ -101,7 +156,7 @@ int segment_open(struct shm *shm, const char *path, const struct shm_dims *dims,
 	int error = take_over(shm, path, dims);
 	if (error == 0 || error == -EBUSY)
 		return error;
-	return make(shm, path, dims, gid);
+	return make_new(shm, path, dims, gid);
 }
 
 static uint32_t at_most(uint32_t a, uint32_t b)
@@ -176,6 +231,52 @@ int segment_make_room_for_seat(const struct shm *shm, uint32_t seat)
 	return error;
 }
 
+static uint64_t access_ring_bytes(const struct config *config)
+{
+	return config->access_log.path[0] ? sizeof(struct log_ring) + log_ring_capacity(config->access_log.buffer_bytes) : 0;
+}
+
+static int make_room_for_logs(const struct shm *shm, uint32_t seat, const struct config *config)
+{
+	int error = region_populate(shm_log_ring(shm, seat, LOG_KIND_ERROR), SHM_LOG_ERROR_BYTES);
+	return error ? error : region_populate(shm_log_ring(shm, seat, LOG_KIND_ACCESS), access_ring_bytes(config));
+}
+
+int segment_make_room_for_worker(const struct shm *shm, uint32_t seat, const struct config *config)
+{
+	uint64_t recorder_bytes = config->flight_recorder_bytes;
+	int error = segment_make_room_for_seat(shm, seat);
+	if (!error)
+		error = region_populate(&shm->recorder_heads[seat], sizeof(struct recorder_head));
+	if (!error)
+		error = region_populate(&shm->roll_boxes[seat], sizeof(struct roll_box));
+	if (!error)
+		error = make_room_for_logs(shm, seat, config);
+	if (!error && recorder_bytes > 0)
+		error = region_populate(shm_recorder_ring(shm, seat), recorder_bytes_used(recorder_bytes));
+	return error;
+}
+
+uint64_t segment_worker_bytes(const struct config *config)
+{
+	uint64_t recorder_bytes = config->flight_recorder_bytes;
+	return sizeof(struct recorder_head) + sizeof(struct roll_box) + (recorder_bytes > 0 ? recorder_bytes_used(recorder_bytes) : 0) +
+	       SHM_LOG_ERROR_BYTES + access_ring_bytes(config);
+}
+
+uint64_t segment_bytes(
+        const struct shm_dims *dims, uint64_t listeners, uint64_t servers, uint64_t upstreams, uint64_t seats, bool rates, bool affinities)
+{
+	uint64_t names = 1 + listeners + servers + upstreams;
+	uint64_t rows = names * sizeof(struct limit) + listeners * sizeof(struct shm_listener) + servers * sizeof(struct shm_server) +
+	                upstreams * (sizeof(struct shm_upstream) + dims->seats * sizeof(struct line_head));
+	uint64_t indices = sizeof(uint32_t) * ((uint64_t)shm_index_length(dims->listeners) + shm_index_length(dims->servers) +
+	                                              shm_index_length(SHM_UPSTREAMS));
+	uint64_t a_seat = names * sizeof(uint32_t) + listeners * sizeof(struct listener_row) + servers * sizeof(struct server_row);
+	return sizeof(struct shm_header) + dims->seats * sizeof(struct shm_seat) + rows + indices + seats * a_seat +
+	       (rates ? rate_table_bytes(SHM_RATE_CELLS) : 0) + (affinities ? affinity_bytes(SHM_AFFINITY_ENTRIES) : 0);
+}
+
 /* How well a free seat suits: best one whose counters were this slot's before, then one that nobody had. */
 static int suitability(const struct shm *shm, uint32_t seat, uint32_t slot)
 {
@@ -184,15 +285,42 @@ static int suitability(const struct shm *shm, uint32_t seat, uint32_t slot)
 	return atomic_load(&shm->seats[seat].slot) == slot ? 3 : 1;
 }
 
-int segment_find_seat(const struct shm *shm, uint32_t slot, uint32_t *out)
+/* Another master may take seats at the same time. */
+int segment_take_seat(struct shm *shm, uint32_t slot, uint32_t *out)
 {
-	int best = 0;
-	for (uint32_t i = 0; i < shm->dims.seats && best < 3; i++)
-		if (!seat_taken(&shm->seats[i]) && suitability(shm, i, slot) > best) {
-			best = suitability(shm, i, slot);
-			*out = i;
+	for (;;) {
+		int best = 0;
+		uint32_t seat = 0, is_free = SEAT_FREE;
+		for (uint32_t i = 0; i < shm->dims.seats && best < 3; i++)
+			if (!seat_taken(&shm->seats[i]) && suitability(shm, i, slot) > best) {
+				best = suitability(shm, i, slot);
+				seat = i;
+			}
+		if (!best)
+			return -ENOSPC;
+		if (atomic_compare_exchange_strong(&shm->seats[seat].state, &is_free, SEAT_STARTING)) {
+			*out = seat;
+			return 0;
 		}
-	return best ? 0 : -ENOSPC;
+	}
+}
+
+bool segment_seat_is_gone(const struct shm *shm, uint32_t seat)
+{
+	return seat_taken(&shm->seats[seat]) && !process_lives(&shm->seats[seat]);
+}
+
+/* Connections of which it did not record the end ended with it. */
+static void record_end(struct shm *shm, uint32_t seat)
+{
+	struct recorder recorder;
+	recorder_go_on(&recorder, &shm->recorder_heads[seat], shm_recorder_ring(shm, seat));
+	if (recorder.size == 0)
+		return;
+	struct record record = { .time_ns = clock_now_ns(),
+		.kind = RECORD_WORKER_ENDED,
+		.worker = { .pid = atomic_load(&shm->seats[seat].pid), .generation = atomic_load(&shm->seats[seat].generation) } };
+	recorder_write(&recorder, &record);
 }
 
 int segment_clear_seat(struct shm *shm, uint32_t seat)
@@ -215,8 +343,10 @@ int segment_clear_seat(struct shm *shm, uint32_t seat)
 	/* It may have changed the condition of a server and not have told. */
 	for (uint32_t i = 0; i < sums_n_upstreams(shm); i++)
 		atomic_fetch_add_explicit(&shm->upstreams[i].epoch, 1, memory_order_release);
+	record_end(shm, seat);
 	atomic_store(&shm->seats[seat].sessions, 0);
 	atomic_store(&shm->seats[seat].pid, 0);
+	atomic_store(&shm->seats[seat].is_elder, 0);
 	atomic_store(&shm->seats[seat].state, SEAT_FREE);
 	return 0;
 }

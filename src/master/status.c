@@ -61,6 +61,12 @@ void status_tick(struct master *master)
 	const struct shm *shm = &master->shm;
 	uint32_t active = limit_used(shm, limit_global());
 	const char *state = instance_state_name(atomic_load(&shm->header->state));
+	if (upgrade_is_replaced(master)) {
+		title_set("aegis: old master, replaced by %d, draining", (int)atomic_load(&shm->header->master_pid));
+		return;
+	}
+	if (master->guest || adopt_is_under_way(master))
+		return;
 	uint32_t generation = atomic_load(&shm->header->generation);
 	title_set("aegis: master gen %u %s %u%s%s", generation, state, active, master->source.file ? " " : "",
 	        master->source.file ? master->source.file : "");

@@ -20,8 +20,9 @@ static bool serves(const struct generation *generation, const struct listener *l
 	return generation && generation_uses(generation, listener) && worker_serves(listener, fd_index, slot, generation->n_workers);
 }
 
-void master_release_in_child(struct master *master, const struct generation *generation, uint32_t keep_slot)
+static void release(struct master *master, const struct generation *generation, uint32_t keep_slot, const struct control_admin *keep)
 {
+	gates_release_in_child(&master->gates, keep);
 	for (size_t i = 0; i < master->n_listeners; i++)
 		listener_release_in_child(master->listeners[i]);
 	for (size_t i = 0; i < master->n_listeners; i++)
@@ -36,15 +37,35 @@ void master_release_in_child(struct master *master, const struct generation *gen
 		generation_release_in_child(old);
 	helper_release_in_child(&master->helper);
 	transition_release_in_child(master->transition);
+	upgrade_release_in_child(master);
+	elders_release_in_child(master);
 	close(master->signal_fd);
 	close(master->pid_fd);
 	loop_free(master->loop);
+	if (generation) { /* workers write no log: a file that was rotated away is not to be kept by them */
+		log_sink_close(&master->access_log);
+		log_sink_close(&master->next_access_log);
+	}
+}
+
+void master_release_in_child(struct master *master, const struct generation *generation, uint32_t keep_slot)
+{
+	release(master, generation, keep_slot, NULL);
+}
+
+void master_release_in_control(struct master *master, const struct control_admin *keep)
+{
+	release(master, NULL, 0, keep);
 }
 
 /* --- generations come and go ------------------------------------------------------------------------------------------------- */
 
 void master_clear_seat(struct master *master, uint32_t seat)
 {
+	if (master->guest) {
+		upgrade_buried(master, seat);
+		return;
+	}
 	if (segment_clear_seat(&master->shm, seat) && !loop_timer_active(&master->reclaim))
 		loop_timer_start(master->loop, &master->reclaim, RECLAIM_NS);
 	bells_ring_all(&master->bells); /* who waits may have what it held */
@@ -66,6 +87,16 @@ void master_on_reclaim(struct loop_timer *timer)
 	bells_ring_all(&master->bells);
 }
 
+int master_keep_listener(struct master *master, struct listener *listener)
+{
+	struct listener **listeners = realloc(master->listeners, (master->n_listeners + 1) * sizeof(struct listener *));
+	if (!listeners)
+		return -ENOMEM;
+	master->listeners = listeners;
+	listeners[master->n_listeners++] = listener;
+	return 0;
+}
+
 static bool listener_needed(const struct master *master, const struct listener *listener)
 {
 	if (transition_needs(master->transition, listener) || (master->running && generation_uses(master->running, listener)))
@@ -81,7 +112,8 @@ static void close_unneeded_listeners(struct master *master)
 {
 	for (size_t i = master->n_listeners; i-- > 0;)
 		if (!listener_needed(master, master->listeners[i])) {
-			log_info("listener %s (%s) is closed", master->listeners[i]->name, master->listeners[i]->address);
+			if (!master->listeners[i]->shared)
+				log_info("listener %s (%s) is closed", master->listeners[i]->name, master->listeners[i]->address);
 			listener_free(master->listeners[i]);
 			master->listeners[i] = master->listeners[--master->n_listeners];
 		}
@@ -116,13 +148,16 @@ static void free_ended_generations(struct master *master)
 void master_generation_changed(struct master *master)
 {
 	refuse_for_the_dead(master);
-	if (!master->stopping)
+	if (!master->stopping || upgrade_is_replaced(master))
 		close_unneeded_listeners(master);
 	free_ended_generations(master);
+	upgrade_generation_changed(master);
 	if (master->transition)
 		transition_try_switch(master->transition);
 	if (master->running || master->draining)
 		return;
+	if (master->stopping && master->adoption.elders)
+		return; /* their connections are this instance's, too */
 	if (master->stopping)
 		loop_stop(master->loop);
 	else if (master->draining_by_request && !master->transition) {
@@ -140,7 +175,7 @@ static bool reap_one(struct master *master)
 	for (struct generation *generation = master->draining; generation; generation = generation->next)
 		if (generation_reap_one(generation))
 			return true;
-	return transition_reap_one(master->transition);
+	return upgrade_reap_one(master) || transition_reap_one(master->transition);
 }
 
 void master_reap(struct master *master)

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "master/preflight.h"
+#include "worker/room.h"
 
 #define PREFLIGHT_NS (30 * NS_PER_S)
 #define READY_NS (20 * NS_PER_S)
@@ -32,7 +33,8 @@ struct transition {
 	struct loop_io preflight_io;
 	struct loop_timer deadline;
 	bool log_changed;
-	uint32_t replaced; /* the generation that was switched from, while it may still accept; 0 = none */
+	bool switched, handed_over; /* to the new generation; and the old one was told to drain */
+	uint32_t replaced;          /* the generation that was switched from, while it may still accept; 0 = none */
 	char note[SHM_NOTE_SIZE];
 };
 
@@ -72,6 +74,7 @@ static void take_back(struct transition *transition)
 	transition->n_changes = 0;
 	if (transition->log_changed && running && log_open(running->log.target, running->log.level, running->log.format))
 		log_error("cannot open the log %s again", running->log.target);
+	log_sink_close(&master->next_access_log);
 }
 
 /* The workers that were forked go; the generation is freed when the last one is reaped. */
@@ -91,7 +94,7 @@ static void abandon_generation(struct transition *transition)
 	master->draining = generation;
 }
 
-static void publish(struct master *master, const struct generation *generation)
+void transition_publish(struct master *master, const struct generation *generation)
 {
 	struct shm_header *header = master->shm.header;
 	places_publish(&generation->places, &master->shm, generation->config, generation->listeners);
@@ -109,10 +112,11 @@ static void fail(struct transition *transition, int status, const char *format, 
 	(void)vsnprintf(transition->note, sizeof transition->note, format, args);
 	va_end(args);
 	take_back(transition);
+	gates_abandon(&transition->master->gates);
 	abandon_generation(transition);
 	helper_abandon(&transition->master->helper);
 	if (transition->master->running) /* rows that were claimed for the settings that failed are nobody's again */
-		publish(transition->master, transition->master->running);
+		transition_publish(transition->master, transition->master->running);
 	master_transition_done(transition->master, transition, status);
 }
 
@@ -141,6 +145,7 @@ static void end_oldest(struct master *master, uint32_t most)
 			log_warn("generation %u is still draining, and drain.max_generations is %u: ending it", generation->number, most);
 			generation_quit(generation);
 		}
+	elders_quit(master, count < most ? most - count : 0);
 }
 
 /* The running generation is the old one now, but goes on accepting until drain_replaced(). */
@@ -172,6 +177,7 @@ static void drain_replaced(struct transition *transition)
 	struct generation *old = replaced_generation(transition);
 	if (old)
 		generation_drain(old, false, next->drain.pace, next->drain.timeout_ns);
+	adopt_switched(master);
 	end_oldest(master, next->drain.max_generations < master->max_draining ? next->drain.max_generations : master->max_draining);
 }
 
@@ -200,13 +206,14 @@ static void on_hand_over_overdue(struct loop_timer *timer)
 static void finish_when_handed_over(struct transition *transition)
 {
 	const struct generation *old = replaced_generation(transition);
-	if (!old || generation_stopped(old))
+	if ((!old || generation_stopped(old)) && !adopt_waits(transition->master))
 		master_transition_done(transition->master, transition, 0);
 }
 
 static void hand_over(struct transition *transition)
 {
 	drain_replaced(transition);
+	transition->handed_over = true;
 	loop_timer_init(&transition->deadline, on_hand_over_overdue);
 	loop_timer_start(transition->master->loop, &transition->deadline, HAND_OVER_NS);
 	finish_when_handed_over(transition);
@@ -217,9 +224,14 @@ static void on_handshakes_over(struct loop_timer *timer)
 	hand_over(container_of(timer, struct transition, deadline));
 }
 
+bool transition_is_switched(const struct transition *transition)
+{
+	return transition->switched;
+}
+
 void transition_cancel(struct transition *transition)
 {
-	if (!transition->replaced) {
+	if (!transition->switched) {
 		fail(transition, EXIT_START, "stopped before it was complete");
 		return;
 	}
@@ -239,10 +251,16 @@ static void switch_over(struct transition *transition)
 			return;
 		}
 	loop_timer_stop(master->loop, &transition->deadline);
+	transition->switched = true;
+	adopt_listens(master);
 	transition->n_changes = 0;
 	transition->generation = NULL;
 	helper_end_running(&master->helper);
-	publish(master, generation);
+	log_sink_close(&master->access_log);
+	master->access_log = master->next_access_log;
+	master->next_access_log = (struct log_sink){ .kind = LOG_SINK_NONE };
+	gates_switch(&master->gates);
+	transition_publish(master, generation);
 	generation_go(generation);
 	retire_running(transition);
 	master->running = generation;
@@ -270,14 +288,16 @@ static bool sockets_are_being_refused(const struct master *master)
 void transition_try_switch(struct transition *transition)
 {
 	const struct generation *generation = transition->generation;
-	if (transition->replaced) {
-		finish_when_handed_over(transition);
+	if (transition->switched) {
+		if (transition->handed_over)
+			finish_when_handed_over(transition);
 		return;
 	}
 	for (uint32_t i = 0; generation && i < generation->n_workers; i++)
 		if (generation->workers[i].state != WORKER_READY)
 			return;
-	if (generation && helper_is_prepared(&transition->master->helper) && !sockets_are_being_refused(transition->master))
+	if (generation && helper_is_prepared(&transition->master->helper) && !sockets_are_being_refused(transition->master) &&
+	        adopt_may_switch(transition->master))
 		switch_over(transition);
 }
 
@@ -312,7 +332,7 @@ static void on_ready_overdue(struct loop_timer *timer)
 
 static uint32_t worker_count(const struct transition *transition)
 {
-	return transition->config->workers ? transition->config->workers : (uint32_t)cpu_worker_count(&transition->master->cpus);
+	return master_worker_count(transition->master, transition->config);
 }
 
 static void fork_generation(struct transition *transition)
@@ -321,7 +341,7 @@ static void fork_generation(struct transition *transition)
 	uint32_t number = master->last_generation + 1;
 	int error = places_claim(&transition->places, &master->shm, &master->boxes, transition->config);
 	if (error) {
-		log_error("cannot place the listeners and servers in %s: %s", master->stats_path,
+		master_tell(master, PLAN_ERROR, "cannot place the listeners and servers in %s: %s", master->stats_path,
 		        error == -ENOSPC   ? "too many; restart Aegis"
 		        : error == -EDQUOT ? "its file system is full"
 		                           : strerror(-error));
@@ -368,16 +388,6 @@ static bool port_is_ours(const struct master *master, const struct listener_conf
 	return false;
 }
 
-static int keep_listener(struct master *master, struct listener *listener)
-{
-	struct listener **listeners = realloc(master->listeners, (master->n_listeners + 1) * sizeof(struct listener *));
-	if (!listeners)
-		return -ENOMEM;
-	master->listeners = listeners;
-	listeners[master->n_listeners++] = listener;
-	return 0;
-}
-
 static int bind_one(struct transition *transition, const struct listener_config *config, uint32_t slots, struct listener **out, char *why,
         size_t why_size)
 {
@@ -387,7 +397,7 @@ static int bind_one(struct transition *transition, const struct listener_config 
 	                     : listener_bind(config, slots, port_is_ours(transition->master, config), &listener, why, why_size);
 	if (error)
 		return error;
-	if (before == 0 && keep_listener(transition->master, listener)) {
+	if (before == 0 && master_keep_listener(transition->master, listener)) {
 		listener_free(listener);
 		(void)snprintf(why, why_size, "out of memory");
 		return -ENOMEM;
@@ -411,12 +421,23 @@ static bool bind_all(struct transition *transition)
 	}
 	for (size_t i = 0; i < config->n_listeners; i++)
 		if (bind_one(transition, &config->listeners[i], worker_count(transition), &transition->listeners[i], why, sizeof why)) {
-			log_error("listener %s: %s", config->listeners[i].name, why);
+			master_tell(transition->master, PLAN_ERROR, "listener %s: %s", config->listeners[i].name, why);
 			failed++;
 		}
 	if (failed)
 		fail(transition, EXIT_START, "%s", why);
 	return failed == 0;
+}
+
+static bool open_gates(struct transition *transition)
+{
+	char why[1024];
+	int error = gates_prepare(&transition->master->gates, transition->config, why, sizeof why);
+	if (!error)
+		return true;
+	master_tell(transition->master, PLAN_ERROR, "%s", why);
+	fail(transition, EXIT_START, "%s", why);
+	return false;
 }
 
 static bool same_text(const char *a, const char *b)
@@ -432,46 +453,59 @@ static bool open_log(struct transition *transition)
 		return true;
 	int error = log_open(config->log.target, config->log.level, config->log.format);
 	if (error) {
-		log_error("cannot open the log %s: %s; check log.target and its permissions", config->log.target, strerror(-error));
-		fail(transition, EXIT_START, "cannot open the log: %s", strerror(-error));
+		master_tell(transition->master, PLAN_ERROR, "cannot open the log %s: %s; check log.target and its permissions",
+		        config->log.target, strerror(-error));
+		fail(transition, EXIT_START, "cannot open the log %s: %s", config->log.target, strerror(-error));
 		return false;
 	}
 	transition->log_changed = true;
 	return true;
 }
 
-/* Descriptors that a worker needs for as many connections as there may be, and some for itself. */
-static uint64_t wanted_descriptors(const struct config *config)
+static bool open_access_log(struct transition *transition)
 {
-	return 2 * (uint64_t)config->max_connections + 64 + config->n_listeners + tcp_hot_most(config) + tcp_box_descriptors(config);
+	const char *path = transition->config->access_log.path;
+	struct log_sink *sink = &transition->master->next_access_log;
+	*sink = (struct log_sink){ .kind = LOG_SINK_NONE };
+	int error = *path ? log_sink_open(sink, path) : 0;
+	if (!error)
+		return true;
+	const char *why = error == -ENXIO ? "nobody reads this FIFO" : strerror(-error);
+	master_tell(
+	        transition->master, PLAN_ERROR, "cannot open the access log %s: %s; check access_log.path and its permissions", path, why);
+	fail(transition, EXIT_START, "cannot open the access log %s: %s", path, why);
+	return false;
 }
 
 static bool fits(struct transition *transition)
 {
 	const struct config *running = running_config(transition), *next = transition->config;
-	transition->master->descriptors = privileges_raise_descriptors(wanted_descriptors(next));
+	transition->master->descriptors = privileges_raise_descriptors(worker_wanted_descriptors(next));
 	if (worker_count(transition) > transition->master->max_workers) {
-		log_error("workers = %u: this instance has room for %u; restart Aegis to run more", worker_count(transition),
-		        transition->master->max_workers);
+		master_tell(transition->master, PLAN_ERROR, "workers = %u: this instance has room for %u; restart Aegis to run more",
+		        worker_count(transition), transition->master->max_workers);
 		fail(transition, EXIT_START, "more workers than there is room for; restart");
 		return false;
 	}
 	if (next->drain.max_generations > transition->master->max_draining)
-		log_warn("drain.max_generations = %u: this instance has room for %u; restart Aegis to let more drain",
+		master_tell(transition->master, PLAN_WARNING,
+		        "drain.max_generations = %u: this instance has room for %u; restart Aegis to let more drain",
 		        next->drain.max_generations, transition->master->max_draining);
 	if (running && (!same_text(running->user, next->user) || !same_text(running->group, next->group)))
-		log_warn("user and group take effect at the next start");
+		master_tell(transition->master, PLAN_WARNING, "user and group take effect at the next start");
 	return true;
 }
 
 static void after_preflight(struct transition *transition)
 {
-	struct config_errors errors = { 0 };
-	size_t unreachable;
-	preflight_apply(&transition->preflight, transition->config, running_config(transition), &errors, &unreachable);
-	if (errors.count) {
-		master_log_errors(&errors);
-		config_errors_clear(&errors);
+	struct preflight_findings findings = { 0 };
+	preflight_apply(&transition->preflight, transition->config, running_config(transition), &findings);
+	master_tell_lines(transition->master, PLAN_WARNING, &findings.warnings);
+	master_tell_lines(transition->master, PLAN_ERROR, &findings.errors);
+	master_tell_lines(transition->master, PLAN_ERROR, &findings.unreachable);
+	bool unresolved = findings.errors.count > 0, unreachable = findings.unreachable.count > 0;
+	preflight_findings_clear(&findings);
+	if (unresolved) {
 		fail(transition, EXIT_SETTINGS, "a server's name cannot be resolved; see the log");
 		return;
 	}
@@ -479,7 +513,7 @@ static void after_preflight(struct transition *transition)
 		fail(transition, EXIT_START, "no server of an upstream with start_test = \"fail\" can be reached");
 		return;
 	}
-	if (fits(transition) && open_log(transition) && bind_all(transition))
+	if (fits(transition) && open_log(transition) && open_access_log(transition) && bind_all(transition) && open_gates(transition))
 		fork_generation(transition);
 }
 

@@ -18,6 +18,9 @@ void transition_free(struct transition *transition);
 /* What went wrong, in one line; "" when nothing did. */
 const char *transition_note(const struct transition *transition);
 
+/* Write what is in force to the segment. */
+void transition_publish(struct master *master, const struct generation *generation);
+
 /* From the generation that is starting. */
 void transition_worker_ready(struct transition *transition);
 /* Switch over when all is ready, and nobody is left who would shut the sockets down. */
@@ -32,7 +35,9 @@ bool transition_reap_one(struct transition *transition);
 /* Is the listener needed by the generation to come? */
 bool transition_needs(const struct transition *transition, const struct listener *listener);
 
-/* Give up: a stop came in between. */
+/* The new generation runs. */
+bool transition_is_switched(const struct transition *transition);
+/* Give up: a stop or a drain came in between. */
 void transition_cancel(struct transition *transition);
 
 /* Descriptors that a forked child must not keep. */

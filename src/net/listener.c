@@ -95,6 +95,15 @@ static int probe_address(struct addr *addr, bool both, bool beside_own)
 	return error;
 }
 
+int listener_try(const struct listener_config *config, bool elsewhere, char *why, size_t why_size)
+{
+	struct addr addr = config->endpoint.addr;
+	if (elsewhere)
+		addr_set_port(&addr, 0);
+	int error = probe_address(&addr, both_families(config->address), false);
+	return error ? explain_bind(error, &config->endpoint.addr, why, why_size) : 0;
+}
+
 static int add_fd(struct listener *listener, int fd)
 {
 	int *fds = realloc(listener->fds, (listener->n_fds + 1) * sizeof *fds);
@@ -241,6 +250,42 @@ int listener_bind(const struct listener_config *config, uint32_t slots, bool bes
 	return 0;
 }
 
+int listener_adopt(const char *name, const char *address, ino_t inode, int fd, struct listener **out)
+{
+	const char *why;
+	int type = 0;
+	socklen_t length = sizeof type;
+	struct listener *listener = calloc(1, sizeof *listener);
+	if (!listener || !(listener->name = strdup(name)) || !(listener->address = strdup(address))) {
+		listener_free(listener);
+		return -ENOMEM;
+	}
+	listener->shared = true;
+	listener->original = -1;
+	listener->inode = inode;
+	int error = endpoint_parse(address, &listener->endpoint, &why);
+	if (!error && (listener->endpoint.kind != ENDPOINT_ADDRESS || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
+	                      type != SOCK_STREAM))
+		error = -EINVAL;
+	listener->bound.length = sizeof listener->bound - offsetof(struct addr, sa);
+	if (!error && getsockname(fd, &listener->bound.sa, &listener->bound.length) < 0)
+		error = -errno;
+	listener->per_slot = listener->bound.sa.sa_family != AF_UNIX;
+	if (!error)
+		error = add_fd(listener, fd);
+	if (error) {
+		listener_free(listener);
+		return error;
+	}
+	*out = listener;
+	return 0;
+}
+
+int listener_adopt_more(struct listener *listener, int fd)
+{
+	return add_fd(listener, fd);
+}
+
 int listener_grow(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size)
 {
 	return listener->per_slot ? bind_slots(listener, config, slots, why, why_size) : 0;
@@ -272,7 +317,7 @@ static void unlink_own_path(const struct listener *listener)
 {
 	const struct addr *addr = &listener->bound;
 	struct stat st;
-	if (listener->inherited || addr->length == 0 || addr->sa.sa_family != AF_UNIX || addr->un.sun_path[0] == '\0')
+	if (listener->inherited || listener->shared || addr->length == 0 || addr->sa.sa_family != AF_UNIX || addr->un.sun_path[0] == '\0')
 		return;
 	if (lstat(addr->un.sun_path, &st) == 0 && st.st_ino == listener->inode)
 		(void)unlink(addr->un.sun_path);
@@ -294,6 +339,13 @@ int listener_leave(struct listener *listener)
 		if (setsockopt(listener->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0)
 			return -errno;
 	return 0;
+}
+
+void listener_stay(struct listener *listener)
+{
+	int unused = 0;
+	for (uint32_t i = 0; listener->per_slot && i < listener->n_fds; i++)
+		(void)setsockopt(listener->fds[i], SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
 }
 
 bool listener_revivable(const struct listener *listener)
@@ -342,6 +394,18 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 	return a->kind == ENDPOINT_FD ? a->fd == b->fd : strcmp(a->name, b->name) == 0;
 }
 
+static bool is_chosen_by_kernel(const struct endpoint *endpoint)
+{
+	return is_tcp_address(endpoint) && addr_port(&endpoint->addr) == 0;
+}
+
+bool listener_is_same(const struct listener_config *a, const struct listener_config *b)
+{
+	if (!same_endpoint(&a->endpoint, &b->endpoint) || both_families(a->address) != both_families(b->address))
+		return false;
+	return !is_chosen_by_kernel(&a->endpoint) || strcmp(a->name, b->name) == 0;
+}
+
 bool listener_matches(const struct listener *listener, const struct listener_config *config)
 {
 	if (!same_endpoint(&listener->endpoint, &config->endpoint) || both_families(listener->address) != both_families(config->address))
@@ -349,8 +413,7 @@ bool listener_matches(const struct listener *listener, const struct listener_con
 	if (listener->leaving || (listener->hidden && !listener_revivable(listener)))
 		return false;
 	/* Port 0 is another port for each listener that asks for one. */
-	bool chosen = is_tcp_address(&config->endpoint) && addr_port(&config->endpoint.addr) == 0;
-	return !chosen || strcmp(listener->name, config->name) == 0;
+	return !is_chosen_by_kernel(&config->endpoint) || strcmp(listener->name, config->name) == 0;
 }
 
 void listener_release_in_child(const struct listener *listener)

@@ -21,6 +21,7 @@ struct listener {
 	bool per_slot;            /* fds[slot] belongs to a slot; else every worker accepts from all fds */
 	bool hidden;              /* listener_hide() was called */
 	bool leaving;             /* listener_leave() was called */
+	bool shared;              /* another master has the sockets too, and goes on with them */
 	bool inherited;           /* fd:N, systemd:NAME: not ours to unlink or to shut down */
 	uint32_t n_fds;
 	int *fds;
@@ -33,6 +34,18 @@ struct listener {
  * that port ourselves, with another address, and that it is to be shared. */
 must_check int listener_bind(
         const struct listener_config *config, uint32_t slots, bool beside_own, struct listener **out, char *why, size_t why_size);
+
+/* Take sockets over from another master, which bound them for a listener of this name and address (as written in the settings): one, for a
+ * slot; more with listener_adopt_more(). inode is that of a unix socket's path, 0 = none. The descriptors are CLOEXEC, and become the
+ * listener's on success. 0 and *out, or a negative errno (-EINVAL: they are not what they should be). */
+must_check int listener_adopt(const char *name, const char *address, ino_t inode, int fd, struct listener **out);
+must_check int listener_adopt_more(struct listener *listener, int fd);
+
+/* Could listener_bind() bind its TCP address, with nobody of us on that port? Found out by a socket that is closed at once, joins no group
+ * and never listens. elsewhere: only whether this machine has the address, on whatever port. 0 or a negative errno, with *why. */
+must_check int listener_try(const struct listener_config *config, bool elsewhere, char *why, size_t why_size);
+/* The addresses of two listeners mean the same. Port 0 is another port for each listener that asks for one. */
+bool listener_is_same(const struct listener_config *a, const struct listener_config *b);
 
 /* Would the two stand on the same port? */
 bool listener_shares_port(const struct listener *listener, const struct listener_config *config);
@@ -53,6 +66,8 @@ void listener_hide(struct listener *listener);
  * the socket is closed and whoever listens on the port then gets it.) Those that are queued or in their handshake can still be accepted. 0,
  * or a negative errno: where filters are not allowed, who connects between the last accept and the close is reset. */
 must_check int listener_leave(struct listener *listener);
+/* Another master was to let it leave, and did not come to it. */
+void listener_stay(struct listener *listener);
 /* The same for who is about to connect over TCP: nobody is left to accept. Not for sockets that were handed over. */
 void listener_refuse(struct listener *listener);
 /* One socket of it. Only while it listens: a second shutdown() would mark it for good, and what it accepts after a revival would be reset.

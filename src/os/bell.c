@@ -22,6 +22,16 @@ int bells_open(struct bells *out, uint32_t n)
 	return 0;
 }
 
+int bells_add(struct bells *bells, int fd)
+{
+	int *fds = realloc(bells->fds, (bells->n + 1) * sizeof *fds);
+	if (!fds)
+		return -ENOMEM;
+	bells->fds = fds;
+	fds[bells->n++] = fd;
+	return 0;
+}
+
 void bells_close(struct bells *bells)
 {
 	while (bells->n > 0)

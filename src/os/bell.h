@@ -19,6 +19,8 @@ struct bells {
 
 /* 0 or a negative errno. */
 must_check int bells_open(struct bells *out, uint32_t n);
+/* The n-th one, made by another master: 0 and it is ours, or -ENOMEM. */
+must_check int bells_add(struct bells *bells, int fd);
 /* In a forked child, too: its copies. What is all zero may be closed. */
 void bells_close(struct bells *bells);
 

@@ -146,6 +146,42 @@ int notify_socket_count(void)
 	return notify.n_sockets;
 }
 
+static int export_number(const char *variable, uint64_t number)
+{
+	char value[32];
+	(void)snprintf(value, sizeof value, "%llu", (unsigned long long)number);
+	return setenv(variable, value, 1) < 0 ? -errno : 0;
+}
+
+static int export_passed(void)
+{
+	int error = export_number("LISTEN_FDS", (uint64_t)notify.n_sockets);
+	if (!error)
+		error = export_number("LISTEN_PID", (uint64_t)getpid());
+	if (!error && notify.names && setenv("LISTEN_FDNAMES", notify.names, 1) < 0)
+		error = -errno;
+	for (int i = 0; !error && i < notify.n_sockets; i++)
+		if (fcntl(FIRST_PASSED_FD + i, F_SETFD, 0) < 0)
+			error = -errno;
+	return error;
+}
+
+int notify_export(void)
+{
+	char address[sizeof notify.target.sun_path + 1];
+	int error = notify.n_sockets ? export_passed() : 0;
+	if (!error && notify.watchdog_ns)
+		error = export_number("WATCHDOG_USEC", 2 * notify.watchdog_ns / NS_PER_US);
+	if (error || !notify.length)
+		return error;
+	size_t length = notify.length - offsetof(struct sockaddr_un, sun_path);
+	memcpy(address, notify.target.sun_path, length);
+	address[length] = '\0';
+	if (!address[0])
+		address[0] = '@';
+	return setenv("NOTIFY_SOCKET", address, 1) < 0 ? -errno : 0;
+}
+
 void notify_release_in_child(void)
 {
 	if (notify.length)

@@ -23,6 +23,10 @@ must_check int notify_socket(const char *name, int n);
 /* How many were passed. */
 int notify_socket_count(void);
 
+/* In a child that becomes another program in our place: put the variables back, for its own pid, and let it inherit the sockets. 0 or a
+ * negative errno. */
+must_check int notify_export(void);
+
 /* Close them all, and say no more: in a child. */
 void notify_release_in_child(void);
 

@@ -3,24 +3,32 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-uint64_t process_start_ticks(pid_t pid)
+static char *read_stat(pid_t pid, char *line, size_t size)
 {
 	char path[64];
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	char line[1024];
-	ssize_t length = read(fd, line, sizeof line - 1);
-	close(fd);
+	ssize_t length = fd < 0 ? -1 : read(fd, line, size - 1);
+	if (fd >= 0)
+		close(fd);
 	if (length <= 0)
-		return 0;
+		return NULL;
 	line[length] = '\0';
+	return line;
+}
+
+uint64_t process_start_ticks(pid_t pid)
+{
+	char line[1024];
+	if (!read_stat(pid, line, sizeof line))
+		return 0;
 	/* The second field is the name in brackets and may hold anything, brackets and spaces too: count from the last one. */
 	char *at = strrchr(line, ')');
 	for (int field = 2; at && field < 22; field++)
@@ -119,7 +127,16 @@ int process_lock_pid_file(const char *path, pid_t *running)
 	while (fd == -ESTALE && ++attempts < 100);
 	if (fd < 0)
 		return fd;
+	int err = process_write_pid(fd);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
 
+int process_write_pid(int fd)
+{
 	char line[32];
 	int length = snprintf(line, sizeof line, "%d\n", (int)getpid());
 	/* Written first and cut afterwards: a reader finds the old pid or the new one on the first line, never none. */
@@ -127,11 +144,7 @@ int process_lock_pid_file(const char *path, pid_t *running)
 	int err = written == length ? 0 : written < 0 ? -errno : -ENOSPC;
 	if (!err && (ftruncate(fd, length) < 0 || fchmod(fd, 0644) < 0))
 		err = -errno;
-	if (err) {
-		close(fd);
-		return err;
-	}
-	return fd;
+	return err;
 }
 
 int process_running(const char *path)
@@ -211,17 +224,52 @@ int process_make_directory(const char *path, int private)
 	return private ? make_private(parent) : make_one(parent, 0755);
 }
 
+static char *absolute(const char *directory, size_t length, const char *name)
+{
+	char here[PATH_MAX], *path;
+	if (length > 0 && directory[0] == '/')
+		return asprintf(&path, "%.*s/%s", (int)length, directory, name) < 0 ? NULL : path;
+	if (!getcwd(here, sizeof here))
+		return NULL;
+	if (length == 0)
+		return asprintf(&path, "%s/%s", here, name) < 0 ? NULL : path;
+	return asprintf(&path, "%s/%.*s/%s", here, (int)length, directory, name) < 0 ? NULL : path;
+}
+
+char *process_program(const char *argument0)
+{
+	if (argument0[0] == '/')
+		return strdup(argument0);
+	if (strchr(argument0, '/'))
+		return absolute("", 0, argument0);
+	for (const char *at = getenv("PATH"); at && *argument0; at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL) {
+		char *path = absolute(at, strcspn(at, ":"), argument0);
+		if (path && access(path, X_OK) == 0)
+			return path;
+		free(path);
+	}
+	return NULL;
+}
+
+static bool is_dead(char state)
+{
+	return state == 'Z' || state == 'X'; /* dead, and only not waited for yet */
+}
+
+bool process_has_ended(pid_t pid)
+{
+	char line[1024];
+	if (kill(pid, 0) < 0 && errno == ESRCH)
+		return true;
+	const char *end = read_stat(pid, line, sizeof line) ? strrchr(line, ')') : NULL;
+	return end && end[1] == ' ' && is_dead(end[2]);
+}
+
 bool process_is_aegis(pid_t pid)
 {
-	char path[64], line[64] = "";
-	if (pid <= 0 || pid == getpid())
+	char line[64];
+	if (pid <= 0 || pid == getpid() || !read_stat(pid, line, sizeof line))
 		return false;
-	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ssize_t length = read(fd, line, sizeof line - 1);
-	close(fd);
-	const char *state = length > 0 ? strstr(line, " (aegis) ") : NULL;
-	return state && state[9] != 'Z' && state[9] != 'X'; /* dead, and only not waited for yet */
+	const char *state = strstr(line, " (aegis) ");
+	return state && !is_dead(state[9]);
 }

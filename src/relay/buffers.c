@@ -19,6 +19,11 @@ static struct shape shape_of(size_t count, size_t pieces)
 	return shape;
 }
 
+uint64_t buffers_bytes(size_t count, size_t pieces)
+{
+	return shape_of(count + 1, pieces).size;
+}
+
 int buffers_init(struct buffers *buffers, size_t count, size_t pieces)
 {
 	const struct shape shape = shape_of(count + 1, pieces);

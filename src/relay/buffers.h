@@ -34,6 +34,8 @@ struct buffers {
 /* count is how many buffers may be held by connections, pieces how many pieces. 0 or a negative errno; the memory is only reserved. */
 must_check int buffers_init(struct buffers *buffers, size_t count, size_t pieces);
 void buffers_fini(struct buffers *buffers);
+/* What so many take, when all of them are used. */
+uint64_t buffers_bytes(size_t count, size_t pieces);
 
 /* The scratch buffer with bytes from at to end becomes the caller's until buffers_give_back(). */
 must_check char *buffers_keep_scratch(struct buffers *buffers, uint32_t at, uint32_t end);

@@ -4,6 +4,7 @@
  * pieces, and one whose reader does not keep up must not hold buffers that all connections share: such a relay goes over to the engine on
  * epoll, with what it is owed. It comes back from there when it is calm.
  */
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "relay/mover.h"
 
+static_assert(CONNS_RING_BUFFER_BYTES <= UINT16_MAX, "side->sending");
 enum { PILE_BUFFERS = 8 }; /* in an input; a turn may bring 32 more, older kernels as many as are posted */
 
 static enum side side_of(const struct relay *relay, const struct conn *conn)
@@ -28,7 +30,7 @@ static void send_next(struct relay *relay, enum side to)
 	/* The session may have looked right now whether the server has said anything before it was asked: no time must pass. */
 	bool now = relay->framed && to == SIDE_SERVER && !side->written;
 	relay_before_write(relay, to, source->input_bytes);
-	side->sending = now ? conn_send_input_now(side->conn, source) : conn_send_input(side->conn, source);
+	side->sending = (uint16_t)(now ? conn_send_input_now(side->conn, source) : conn_send_input(side->conn, source));
 	if (now && !side->conn->sending) {
 		side->owed -= side->sending;
 		send_next(relay, to);
@@ -139,7 +141,7 @@ static bool on_sent(struct relay *relay, enum side to)
 		return relay_send_failed(relay, to, -side->conn->result);
 	uint32_t rest = conn_rest(side->conn, &bytes);
 	side->owed -= side->sending - rest;
-	side->sending = rest;
+	side->sending = (uint16_t)rest;
 	if (unlikely(rest > 0) && !relay->leaving)
 		leave(relay);
 	send_next(relay, to);

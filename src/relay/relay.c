@@ -10,9 +10,8 @@
 #include "base/clock.h"
 #include "relay/mover.h"
 
-#define ABORT_LOOK_NS (5 * NS_PER_MS)
-#define ABORT_LOOK_MOST_NS (500 * NS_PER_MS)
-#define ABORT_STALL_NS (10 * NS_PER_S) /* the other side takes nothing for so long: give up on what it is owed */
+enum { ABORT_LOOK_US = 5 * 1000, ABORT_LOOK_MOST_US = 500 * 1000 };
+enum { ABORT_STALL_US = 10 * 1000 * 1000 }; /* the other side takes nothing for so long: give up on what it is owed */
 
 void relay_over(struct relay *relay, enum relay_end end, enum side by)
 {
@@ -31,6 +30,11 @@ static int unsent_bytes(int fd)
 	return ioctl(fd, SIOCOUTQ, &unsent) == 0 ? unsent : 0;
 }
 
+static void look_again(struct relay *relay, uint64_t now_ns)
+{
+	relay->engine->session->tick_at(relay, now_ns + relay->abort_look_us * NS_PER_US);
+}
+
 /* A side is gone, and all that it sent was given to the other side's kernel: when that has sent it, the RST may follow. */
 static bool begin_abort(struct relay *relay, enum side by)
 {
@@ -42,10 +46,9 @@ static bool begin_abort(struct relay *relay, enum side by)
 	}
 	relay->mover->quiet(relay);
 	relay->aborting = true;
-	uint64_t now_ns = loop_now_ns(relay->engine->loop);
-	relay->abort_stalled_ns = now_ns + ABORT_STALL_NS;
-	relay->abort_look_ns = ABORT_LOOK_NS;
-	relay->engine->session->tick_at(relay, now_ns + relay->abort_look_ns);
+	relay->abort_still_us = 0;
+	relay->abort_look_us = ABORT_LOOK_US;
+	look_again(relay, loop_now_ns(relay->engine->loop));
 	return false;
 }
 
@@ -58,18 +61,19 @@ void relay_tick(struct relay *relay, uint64_t now_ns)
 	}
 	enum side by = relay->side[SIDE_CLIENT].reset ? SIDE_CLIENT : SIDE_SERVER;
 	int owed = unsent_bytes(relay->side[other_side(by)].conn->fd);
-	if (owed == 0 || (owed >= relay->abort_owed && now_ns >= relay->abort_stalled_ns)) {
+	relay->abort_still_us += relay->abort_look_us;
+	if (owed == 0 || (owed >= relay->abort_owed && relay->abort_still_us >= ABORT_STALL_US)) {
 		relay_over(relay, relay->side[by].lost ? RELAY_LOST : RELAY_RESET, by);
 		return;
 	}
 	if (owed < relay->abort_owed) {
 		relay->abort_owed = owed;
-		relay->abort_stalled_ns = now_ns + ABORT_STALL_NS;
-		relay->abort_look_ns = ABORT_LOOK_NS;
-	} else if (relay->abort_look_ns < ABORT_LOOK_MOST_NS) {
-		relay->abort_look_ns *= 2;
+		relay->abort_still_us = 0;
+		relay->abort_look_us = ABORT_LOOK_US;
+	} else if (relay->abort_look_us < ABORT_LOOK_MOST_US) {
+		relay->abort_look_us *= 2;
 	}
-	relay->engine->session->tick_at(relay, now_ns + relay->abort_look_ns);
+	look_again(relay, now_ns);
 }
 
 void relay_resume(struct relay *relay)
@@ -146,6 +150,8 @@ bool relay_input_ended(struct relay *relay, enum side from, int error)
 	if (error)
 		return side_failed(relay, from, error, true);
 	source->dry = true;
+	if (from == SIDE_SERVER && !relay->side[SIDE_CLIENT].eof)
+		relay->server_first = true;
 	source->eof = !source->reset; /* after a failed send the kernel tells a reset as an end of input */
 	return relay_settle(relay);
 }
@@ -185,6 +191,7 @@ int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *c
 	relay->engine = engine;
 	relay->aborting = false;
 	relay->leaving = false;
+	relay->server_first = false;
 	relay->calm = 0;
 	relay->mover = engine->conns->ring ? &uring_mover : &epoll_mover;
 	side_init(&relay->side[SIDE_CLIENT], client);

@@ -110,9 +110,9 @@ struct relay_side {
 	bool written : 1;  /* something was sent to it */
 	bool quickack : 1; /* re-arm TCP_QUICKACK after each read */
 	bool lost : 1;     /* reset, but by a timeout of the kernel */
+	uint8_t bulk;      /* how much reason there is to splice, or to stop it: see engine_epoll.c */
+	uint16_t sending;  /* of what is owed: how many bytes the ring is sending, of one buffer */
 	uint32_t owed;     /* bytes read from the other side that its socket has not taken, whatever holds them */
-	uint32_t sending;  /* of these: how many the ring is sending */
-	uint32_t bulk;     /* how much reason there is to splice, or to stop it: see engine_epoll.c */
 	char *held;        /* a list of buffers and pieces with owed bytes, or NULL */
 	struct pipe *pipe; /* through which bytes for this side are spliced, or NULL */
 };
@@ -125,13 +125,14 @@ struct relay {
 	bool framed : 1; /* the session looks at the bytes and decides about ends of input */
 	bool shaped : 1; /* the session says how much may be read */
 	/* Between the engines. */
-	bool leaving : 1; /* the ring: as soon as nothing is under way */
-	uint8_t calm;     /* small messages in a row that were delivered at once */
+	bool leaving : 1;      /* the ring: as soon as nothing is under way */
+	bool server_first : 1; /* the server ended what it sends before the client did; stays after relay_stop() */
+	uint8_t calm;          /* small messages in a row that were delivered at once */
 	/* While a RST waits for what is owed to the other side. */
 	bool aborting;
-	int abort_owed;         /* bytes the kernel had not sent at the last look */
-	uint64_t abort_look_ns; /* how long to the next look: longer while nothing moves */
-	uint64_t abort_stalled_ns;
+	int abort_owed;          /* bytes the kernel had not sent at the last look */
+	uint32_t abort_look_us;  /* how long to the next look: longer while nothing moves */
+	uint32_t abort_still_us; /* how long nothing has moved */
 };
 
 /* Begin with two connected connections. framed, shaped and side[].quickack are set by the session before. 0, or a negative errno when the

@@ -20,7 +20,8 @@
 	X(buffer_exhausted, "worker_buffer_exhausted_total", "Times the buffer memory was used up and data was left in the kernel") \
 	X(spliced_bytes, "worker_spliced_bytes_total", "Bytes moved by splice, without copying")                                    \
 	X(pipe_exhausted, "worker_pipe_exhausted_total", "Times bulk was copied because no pipe for splice was free")               \
-	X(log_drops, "log_dropped_total", "Log lines dropped because the target did not take them")
+	X(log_drops, "log_dropped_total{log=\"error\"}", "Lines of the log that nobody took in time")                               \
+	X(access_drops, "log_dropped_total{log=\"access\"}", "Records of the access log that nobody took in time")
 
 /* per listener and worker; the reasons of reasons.h are counted beside them */
 #define LISTENER_COUNTERS(X)                                                               \
@@ -55,10 +56,12 @@
 	X(duration, "connection_seconds", "Time from accept to close")
 
 /* whole instance, written by the master */
-#define MASTER_COUNTERS(X)                                                                                              \
-	X(reloads_ok, "reloads_total{result=\"ok\"}", "Reloads that took effect")                                       \
-	X(reloads_failed, "reloads_total{result=\"failed\"}", "Reloads that were refused; the running settings stayed") \
-	X(worker_restarts, "worker_restarts_total", "Workers replaced after they died")                                 \
+#define MASTER_COUNTERS(X)                                                                                                 \
+	X(reloads_ok, "reloads_total{result=\"ok\"}", "Reloads that took effect")                                          \
+	X(reloads_failed, "reloads_total{result=\"failed\"}", "Reloads that were refused; the running settings stayed")    \
+	X(upgrades_ok, "upgrades_total{result=\"ok\"}", "Upgrades of the program that took effect")                        \
+	X(upgrades_failed, "upgrades_total{result=\"failed\"}", "Upgrades that were given up; the running program stayed") \
+	X(worker_restarts, "worker_restarts_total", "Workers replaced after they died")                                    \
 	X(control_restarts, "control_restarts_total", "Control processes replaced after they died")
 
 typedef _Atomic uint64_t counter_t;

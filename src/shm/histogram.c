@@ -10,6 +10,12 @@ uint64_t histogram_lower_ns(unsigned bucket)
 	return (uint64_t)(4 + quarter) << (octave + HISTOGRAM_MIN_SHIFT - 2);
 }
 
+uint64_t histogram_middle_ns(unsigned bucket)
+{
+	uint64_t lower = histogram_lower_ns(bucket);
+	return bucket >= HISTOGRAM_BUCKETS - 1 ? lower : lower + (histogram_lower_ns(bucket + 1) - lower) / 2;
+}
+
 void histogram_add(struct histogram_sum *sum, const struct histogram *histogram)
 {
 	sum->sum_ns += counter_get(&histogram->sum_ns);
@@ -35,8 +41,5 @@ uint64_t histogram_quantile_ns(const struct histogram_sum *sum, double q)
 			break;
 	}
 	/* Past the end: q above 1, or a count that a reader of damaged memory made up. */
-	uint64_t lower = histogram_lower_ns(last);
-	if (last >= HISTOGRAM_BUCKETS - 1)
-		return lower;
-	return lower + (histogram_lower_ns(last + 1) - lower) / 2;
+	return histogram_middle_ns(last);
 }

@@ -43,11 +43,14 @@ static inline void histogram_record(struct histogram *histogram, uint64_t ns)
 /* The least value of a bucket, in ns. */
 uint64_t histogram_lower_ns(unsigned bucket);
 
+/* What stands for all values of a bucket, in ns: its middle, since only that is never off by more than half of the bucket (12.5 %),
+ * wherever in it the values lie. Of the last one: at least so much. */
+uint64_t histogram_middle_ns(unsigned bucket);
+
 /* Add one histogram to a sum (which starts as zeros). */
 void histogram_add(struct histogram_sum *sum, const struct histogram *histogram);
 
-/* The value that the fraction q (0..1) does not exceed, in ns: the middle of its bucket, since only that is never off by more than
- * half of a bucket (12.5 %), wherever in it the values lie. Where the last bucket has it: at least so much. 0 when empty. */
+/* The value that the fraction q (0..1) does not exceed, in ns: the middle of its bucket. 0 when empty. */
 uint64_t histogram_quantile_ns(const struct histogram_sum *sum, double q);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "shm/hash.h"
+#include "shm/log_records.h"
 
 static const char magic[8] = "AEGIS";
 
@@ -22,6 +23,9 @@ static_assert(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0 && sizeof(struct
 static_assert(offsetof(struct shm_header, layout_hash) == 8 && offsetof(struct shm_header, size_bytes) == 16 &&
                       offsetof(struct shm_header, dims) == 24 && offsetof(struct shm_header, version) == 36,
         "every version of Aegis reads these to tell the others apart");
+static_assert(sizeof(struct roll_row) == CACHE_LINE_BYTES && sizeof(struct roll_box) == 2 * CACHE_LINE_BYTES &&
+                      sizeof(struct recorder_head) == CACHE_LINE_BYTES,
+        "nor do the boxes and rings of seats");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "processes cannot share a lock of the compiler's");
 
 const char *instance_state_name(enum instance_state state)
@@ -77,8 +81,14 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_header, affinities_offset)
 	FIELD(shm_header, boot_id)
 	FIELD(shm_header, line_heads_offset)
+	FIELD(shm_header, recorder_heads_offset)
+	FIELD(shm_header, recorder_rings_offset)
+	FIELD(shm_header, roll_boxes_offset)
+	FIELD(shm_header, roll_rows_offset)
+	FIELD(shm_header, logs_offset)
 	FIELD(shm_header, state)
 	FIELD(shm_header, master_pid)
+	FIELD(shm_header, heir_pid)
 	FIELD(shm_header, started_ns)
 	FIELD(shm_header, started_unix_s)
 	FIELD(shm_header, generation)
@@ -92,11 +102,17 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_header, reloads_ended)
 	FIELD(shm_header, last_reload_sequence)
 	FIELD(shm_header, last_reload_note)
+	FIELD(shm_header, upgrades_begun)
+	FIELD(shm_header, upgrades_ended)
+	FIELD(shm_header, last_upgrade_ok)
+	FIELD(shm_header, last_upgrade_note)
 	FIELD(shm_header, engine)
 	FIELD(shm_header, config_file)
 #define X(field, metric, help) FIELD(shm_header, field)
 	MASTER_COUNTERS(X)
 #undef X
+	FIELD(shm_header, log_asleep)
+	FIELD(shm_header, log_told)
 
 	STRUCT(shm_listener)
 	FIELD(shm_listener, name)
@@ -127,6 +143,29 @@ static const struct hashed hashed_rows[] = {
 	STRUCT(line_head)
 	FIELD(line_head, ticket)
 	FIELD(line_head, looked_ns)
+	STRUCT(recorder_head)
+	FIELD(recorder_head, head)
+	FIELD(recorder_head, size)
+	STRUCT(record)
+	FIELD(record, time_ns)
+	FIELD(record, sequence)
+	FIELD(record, serial)
+	FIELD(record, kind)
+	FIELD(record, detail)
+	FIELD(record, row)
+	FIELD(record, number)
+	FIELD(record, closed)
+	FIELD(record, choice)
+	FIELD(record, dial)
+	STRUCT(roll_box)
+	FIELD(roll_box, asked)
+	FIELD(roll_box, series)
+	FIELD(roll_box, answered)
+	STRUCT(roll_row)
+	FIELD(roll_row, client)
+	FIELD(roll_row, accepted_ns)
+	FIELD(roll_row, up_bytes)
+	MARK("recorders", RECORDER_BYTES_MOST, ROLL_ROWS)
 	STRUCT(rate)
 	FIELD(rate, tat)
 	STRUCT(cell)
@@ -177,6 +216,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_seat, slot)
 	FIELD(shm_seat, generation)
 	FIELD(shm_seat, cpu)
+	FIELD(shm_seat, is_elder)
 	FIELD(shm_seat, sessions)
 	FIELD(shm_seat, started_ns)
 	FIELD(shm_seat, base_accepts)
@@ -201,9 +241,46 @@ static const struct hashed hashed_rows[] = {
 	SERVER_GAUGES(X)
 #undef X
 
+	STRUCT(log_ring)
+	FIELD(log_ring, head)
+	FIELD(log_ring, capacity)
+	FIELD(log_ring, tail)
+	MARK("log_ring.bytes", offsetof(struct log_ring, bytes), 0)
+	MARK("logs", LOG_RING_ERROR_MOST, LOG_RING_ACCESS_MOST)
+	STRUCT(line_record)
+	FIELD(line_record, unix_ns)
+	FIELD(line_record, pid)
+	FIELD(line_record, slot)
+	FIELD(line_record, level)
+	STRUCT(access_record)
+	FIELD(access_record, at_ns)
+	FIELD(access_record, duration_ns)
+	FIELD(access_record, connect_ns)
+	FIELD(access_record, first_byte_ns)
+	FIELD(access_record, received_bytes)
+	FIELD(access_record, sent_bytes)
+	FIELD(access_record, serial)
+	FIELD(access_record, waited_ms)
+	FIELD(access_record, listener)
+	FIELD(access_record, upstream)
+	FIELD(access_record, server)
+	FIELD(access_record, phase)
+	FIELD(access_record, reason)
+	FIELD(access_record, client)
+	FIELD(access_record, server_first)
+#define X(id, name) MARK(name, ACCESS_##id, 0)
+	ACCESS_PHASES(X)
+#undef X
+
 	MARK("histogram", HISTOGRAM_MIN_SHIFT, HISTOGRAM_OCTAVES)
 #define X(id, name, class, text) MARK(name, REASON_##id, 0)
 	REASONS(X)
+#undef X
+#define X(id, name) MARK(name, RECORD_##id, 0)
+	RECORD_KINDS(X)
+#undef X
+#define X(id, name) MARK(name, STEP_##id, 0)
+	SESSION_STEPS(X)
 #undef X
 #define X(id, name) MARK(name, INSTANCE_##id, 0)
 	INSTANCE_STATES(X)
@@ -244,6 +321,7 @@ uint64_t shm_layout_hash(void)
 struct places {
 	uint64_t limits, listeners, servers, seats, ledgers, listener_rows, server_rows, listener_index, server_index;
 	uint64_t upstreams, upstream_index, rates, affinities, line_heads;
+	uint64_t recorder_heads, recorder_rings, roll_boxes, roll_rows, logs;
 	uint64_t size;
 };
 
@@ -280,7 +358,11 @@ static bool find_places(const struct shm_dims *dims, struct places *out)
 	          !__builtin_mul_overflow(seats, (uint64_t)shm_ledger_stride(&shm), &rows) &&
 	          place(&end, rows, sizeof(uint32_t), &out->ledgers) && !__builtin_mul_overflow(seats, listeners, &rows) &&
 	          place(&end, rows, sizeof(struct listener_row), &out->listener_rows) && !__builtin_mul_overflow(seats, servers, &rows) &&
-	          place(&end, rows, sizeof(struct server_row), &out->server_rows);
+	          place(&end, rows, sizeof(struct server_row), &out->server_rows) &&
+	          place(&end, seats, sizeof(struct recorder_head), &out->recorder_heads) &&
+	          place(&end, seats, sizeof(struct roll_box), &out->roll_boxes) &&
+	          place(&end, seats * ROLL_ROWS, sizeof(struct roll_row), &out->roll_rows) &&
+	          place(&end, seats, RECORDER_BYTES_MOST, &out->recorder_rings) && place(&end, seats, SHM_LOG_BYTES, &out->logs);
 	out->size = end;
 	return ok;
 }
@@ -309,6 +391,11 @@ static void point(struct shm *shm, void *base, const struct places *places, cons
 		.upstreams = (void *)(start + places->upstreams),
 		.upstream_index = (void *)(start + places->upstream_index),
 		.line_heads = (void *)(start + places->line_heads),
+		.recorder_heads = (void *)(start + places->recorder_heads),
+		.recorder_rings = start + places->recorder_rings,
+		.roll_boxes = (void *)(start + places->roll_boxes),
+		.roll_rows = (void *)(start + places->roll_rows),
+		.logs = start + places->logs,
 	};
 	rate_table_open(&shm->rates, start + places->rates, SHM_RATE_CELLS);
 	affinity_open(&shm->affinities, start + places->affinities, SHM_AFFINITY_ENTRIES);
@@ -338,6 +425,11 @@ void shm_init(struct shm *shm, void *base, const struct shm_dims *dims)
 	header->rates_offset = places.rates;
 	header->affinities_offset = places.affinities;
 	header->line_heads_offset = places.line_heads;
+	header->recorder_heads_offset = places.recorder_heads;
+	header->recorder_rings_offset = places.recorder_rings;
+	header->roll_boxes_offset = places.roll_boxes;
+	header->roll_rows_offset = places.roll_rows;
+	header->logs_offset = places.logs;
 	atomic_thread_fence(memory_order_release);
 	memcpy(header->magic, magic, sizeof magic);
 }
@@ -369,7 +461,11 @@ static bool same_places(const struct shm_header *header, const struct places *pl
 	       header->server_rows_offset == places->server_rows && header->listener_index_offset == places->listener_index &&
 	       header->server_index_offset == places->server_index && header->upstreams_offset == places->upstreams &&
 	       header->upstream_index_offset == places->upstream_index && header->rates_offset == places->rates &&
-	       header->affinities_offset == places->affinities && header->line_heads_offset == places->line_heads;
+	       header->affinities_offset == places->affinities && header->line_heads_offset == places->line_heads &&
+	       header->recorder_heads_offset == places->recorder_heads && header->recorder_rings_offset == places->recorder_rings &&
+	       header->roll_boxes_offset == places->roll_boxes && header->roll_rows_offset == places->roll_rows &&
+
+	       header->logs_offset == places->logs;
 }
 
 int shm_attach(struct shm *shm, void *base, uint64_t size_bytes, char *why, size_t why_size)
@@ -398,6 +494,13 @@ int shm_attach(struct shm *shm, void *base, uint64_t size_bytes, char *why, size
 	}
 	point(shm, base, &places, &dims);
 	return 0;
+}
+
+bool shm_seat_is_elder(const struct shm *shm, uint32_t seat)
+{
+	const struct shm_seat *row = &shm->seats[seat];
+	return atomic_load_explicit(&row->is_elder, memory_order_relaxed) == 1 &&
+	       atomic_load_explicit(&row->state, memory_order_relaxed) == SEAT_DRAINING;
 }
 
 bool shm_seat_ever_used(const struct shm *shm, uint32_t seat)

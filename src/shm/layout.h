@@ -22,13 +22,19 @@
 #include "shm/condition.h"
 #include "shm/counters.h"
 #include "shm/histogram.h"
+#include "shm/log_ring.h"
 #include "shm/rate_table.h"
 #include "shm/reasons.h"
+#include "shm/recorder.h"
+#include "shm/roll.h"
 
 enum { SHM_NAME_SIZE = 64, SHM_ADDRESS_SIZE = 136, SHM_VERSION_SIZE = 32, SHM_NOTE_SIZE = 160, SHM_BOOT_ID_SIZE = 40 };
 
-/* Part of the layout hash: raised when the meaning of a field changes without its name, place or size. */
-enum { SHM_LAYOUT_VERSION = 1 };
+/* Part of the layout hash: raised when the meaning of a field changes without its name, place or size. (A test of upgrades builds a
+ * program with another one.) */
+#ifndef SHM_LAYOUT_VERSION
+#define SHM_LAYOUT_VERSION 1
+#endif
 
 #define INSTANCE_STATES(X)        \
 	X(STARTING, "starting")   \
@@ -85,11 +91,12 @@ struct shm_header {
 	uint64_t limits_offset, listeners_offset, servers_offset, seats_offset, ledgers_offset, listener_rows_offset, server_rows_offset;
 	uint64_t listener_index_offset, server_index_offset, upstreams_offset, upstream_index_offset, rates_offset, affinities_offset;
 	char boot_id[SHM_BOOT_ID_SIZE]; /* in which its times were taken; "" = unknown */
-	uint64_t line_heads_offset;
+	uint64_t line_heads_offset, recorder_heads_offset, recorder_rings_offset, roll_boxes_offset, roll_rows_offset, logs_offset;
 
 	/* master */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t state; /* enum instance_state */
 	_Atomic int32_t master_pid;
+	_Atomic int32_t heir_pid;        /* of the one that takes its place just now; 0 = none. One of the two goes on with the sockets */
 	_Atomic uint64_t started_ns;     /* CLOCK_MONOTONIC */
 	_Atomic uint64_t started_unix_s; /* wall clock */
 	_Atomic uint32_t generation;     /* the running one; the first is 1 */
@@ -104,12 +111,26 @@ struct shm_header {
 	_Atomic uint32_t reloads_ended;
 	_Atomic uint32_t last_reload_sequence; /* odd while the note is being written */
 	char last_reload_note[SHM_NOTE_SIZE];
+	_Atomic uint32_t upgrades_begun, upgrades_ended; /* as with reloads */
+	_Atomic uint32_t last_upgrade_ok;
+	char last_upgrade_note[SHM_NOTE_SIZE];
 	char engine[16];
 	char config_file[256];
 #define X(field, metric, help) counter_t field;
 	MASTER_COUNTERS(X)
 #undef X
+
+	/* control; log_asleep: it sleeps until the bell of the logs rings. Who rings sets it back. */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t log_asleep;
+	_Atomic uint64_t log_told[N_LOG_KINDS]; /* drops that the log speaks of */
 };
+
+/* The log rings of a seat, a number of pages. */
+enum {
+	SHM_LOG_ERROR_BYTES = sizeof(struct log_ring) + LOG_RING_ERROR_MOST,
+	SHM_LOG_ACCESS_BYTES = sizeof(struct log_ring) + LOG_RING_ACCESS_MOST
+};
+enum { SHM_LOG_BYTES = (SHM_LOG_ERROR_BYTES + SHM_LOG_ACCESS_BYTES + 4095) / 4096 * 4096 };
 
 /* writer: master */
 struct shm_listener {
@@ -170,6 +191,7 @@ struct shm_seat {
 	_Atomic uint32_t slot;
 	_Atomic uint32_t generation;
 	_Atomic int32_t cpu;           /* -1 = not pinned */
+	_Atomic uint32_t is_elder;     /* 1: pid is a master before this one, and the seat stands for all its workers */
 	_Atomic uint64_t started_ns;   /* never set back to 0, which tells that the seat was never used */
 	_Atomic uint64_t base_accepts; /* accepts counted in this seat before this worker */
 
@@ -220,11 +242,16 @@ struct shm {
 	_Atomic uint32_t *ledgers;          /* [seat][limit]: what each worker holds of each limit; see shm_ledger() */
 	struct listener_row *listener_rows; /* [seat][listener] */
 	struct server_row *server_rows;     /* [seat][server] */
+	char *logs;                         /* [seat][SHM_LOG_BYTES]: see shm_log_ring() */
 	uint32_t *listener_index;           /* master: names to rows, see rows.c */
 	uint32_t *server_index;
 	uint32_t *upstream_index;
 	struct rate_table rates; /* of client addresses and networks; see rate_table.h */
 	struct affinity affinities;
+	struct recorder_head *recorder_heads; /* [seat] */
+	char *recorder_rings;                 /* [seat]: RECORDER_BYTES_MOST, of which the worker uses as many as it may */
+	struct roll_box *roll_boxes;          /* [seat] */
+	struct roll_row *roll_rows;           /* [seat][ROLL_ROWS]; there is room for those of seats that were asked */
 
 	/* master: places of a limit that are in no ledger (see limit.h); NULL = none */
 	uint32_t (*nobodys)(const void *arg, uint32_t limit);
@@ -308,6 +335,28 @@ static inline struct server_row *shm_server_row(const struct shm *shm, uint32_t 
 	return &shm->server_rows[(size_t)seat * shm->dims.servers + server];
 }
 
+/* How many bytes there may be in the rings of a log. */
+static inline uint32_t shm_log_most(enum log_kind kind)
+{
+	return kind == LOG_KIND_ERROR ? LOG_RING_ERROR_MOST : LOG_RING_ACCESS_MOST;
+}
+static inline struct log_ring *shm_log_ring(const struct shm *shm, uint32_t seat, enum log_kind kind)
+{
+	return (void *)(shm->logs + (size_t)seat * SHM_LOG_BYTES + (kind == LOG_KIND_ERROR ? 0 : SHM_LOG_ERROR_BYTES));
+}
+
+static inline void *shm_recorder_ring(const struct shm *shm, uint32_t seat)
+{
+	return &shm->recorder_rings[(size_t)seat * RECORDER_BYTES_MOST];
+}
+static inline struct roll_row *shm_roll_rows(const struct shm *shm, uint32_t seat)
+{
+	return &shm->roll_rows[(size_t)seat * ROLL_ROWS];
+}
+
+/* Whether the seat stands for an old master in another segment, which has workers that cannot be asked. */
+bool shm_seat_is_elder(const struct shm *shm, uint32_t seat);
+
 /* True once a worker had the seat: what never had one holds zeros, and looking at it would cost memory. */
 bool shm_seat_ever_used(const struct shm *shm, uint32_t seat);
 
@@ -318,5 +367,9 @@ bool shm_seat_ever_used(const struct shm *shm, uint32_t seat);
 must_check int shm_claim_listener(struct shm *shm, const char *name, uint32_t *out);
 must_check int shm_claim_server(struct shm *shm, const char *upstream, const char *name, uint32_t *out);
 must_check int shm_claim_upstream(struct shm *shm, const char *name, uint32_t *out);
+
+/* The row that a name has. Master only. */
+must_check bool shm_find_listener(struct shm *shm, const char *name, uint32_t *out);
+must_check bool shm_find_server(struct shm *shm, const char *upstream, const char *name, uint32_t *out);
 
 #endif

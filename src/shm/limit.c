@@ -71,6 +71,18 @@ void limit_pass_end(struct shm *shm, uint32_t seat, uint32_t limit, int taken)
 	change_end(&shm->seats[seat]);
 }
 
+void limit_hold(struct shm *shm, uint32_t seat, uint32_t limit, uint32_t n)
+{
+	_Atomic uint32_t *held = shm_ledger(shm, seat, limit);
+	uint32_t before = atomic_load_explicit(held, memory_order_relaxed);
+	if (before == n)
+		return;
+	change_begin(&shm->seats[seat]);
+	atomic_store_explicit(held, n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&shm_limit(shm, limit)->used, n - before, memory_order_acq_rel);
+	change_end(&shm->seats[seat]);
+}
+
 uint32_t limit_used(const struct shm *shm, uint32_t limit)
 {
 	return atomic_load_explicit(&shm_limit(shm, limit)->used, memory_order_relaxed);

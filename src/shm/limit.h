@@ -28,6 +28,9 @@ void limit_release(struct shm *shm, uint32_t seat, uint32_t limit);
 void limit_pass_begin(struct shm *shm, uint32_t seat);
 void limit_pass_end(struct shm *shm, uint32_t seat, uint32_t limit, int taken);
 
+/* The seat holds so many, whatever the maximum: of one that stands for workers whose ledgers are elsewhere (carry.h). Its owner only. */
+void limit_hold(struct shm *shm, uint32_t seat, uint32_t limit, uint32_t n);
+
 uint32_t limit_used(const struct shm *shm, uint32_t limit);
 
 /* Give back all that a dead seat holds, over all rows ever used. 0, or -EAGAIN when the living were too busy for a stable look, or

@@ -30,3 +30,30 @@ enum reason_class reason_class(enum reason reason)
 {
 	return reason < N_REASONS ? rows[reason].class : REASON_ERROR;
 }
+
+enum closer reason_closer(enum reason reason, bool server_first)
+{
+	switch (reason) {
+	case REASON_FINISHED:
+		return server_first ? CLOSER_SERVER : CLOSER_CLIENT;
+	case REASON_CLIENT_RESET:
+	case REASON_CLIENT_LOST:
+	case REASON_CLIENT_GAVE_UP:
+		return CLOSER_CLIENT;
+	case REASON_SERVER_RESET:
+	case REASON_SERVER_LOST:
+		return CLOSER_SERVER;
+	default:
+		return reason_class(reason) == REASON_OPERATOR ? CLOSER_OPERATOR : CLOSER_AEGIS;
+	}
+}
+
+const char *closer_name(enum closer closer)
+{
+	static const char *const names[] = {
+#define X(id, name) [CLOSER_##id] = name,
+		CLOSERS(X)
+#undef X
+	};
+	return closer < N_CLOSERS ? names[closer] : "unknown";
+}

@@ -3,10 +3,12 @@
  * Class:  DONE     an ordinary end
  *         REJECTED turned away before any server was asked
  *         ERROR    something failed
- *         OPERATOR ended because someone asked Aegis to (drain, stop)
+ *         OPERATOR ended because someone asked Aegis to (drain, stop, kill)
  */
 #ifndef AEGIS_SHM_REASONS_H
 #define AEGIS_SHM_REASONS_H
+
+#include <stdbool.h>
 
 enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR };
 
@@ -39,6 +41,7 @@ enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR 
 	X(NO_PORTS, "no_ports", ERROR, "out of local ports towards the server")                                                     \
 	X(DRAIN_PACED, "drain_paced", OPERATOR, "idle connection closed while draining (drain.pace)")                               \
 	X(DRAIN_TIMEOUT, "drain_timeout", OPERATOR, "still open when drain.timeout was over")                                       \
+	X(KILLED, "killed", OPERATOR, "ended by the operator (aegisctl kill)")                                                      \
 	X(WORKER_DIED, "worker_died", ERROR, "its worker died")                                                                     \
 	X(INTERNAL, "internal", ERROR, "an error that Aegis did not expect; please report it")
 
@@ -48,6 +51,24 @@ enum reason {
 #undef X
 	        N_REASONS
 };
+
+/* Who closed a connection, as far as its reason tells. */
+#define CLOSERS(X)          \
+	X(CLIENT, "client") \
+	X(SERVER, "server") \
+	X(AEGIS, "aegis")   \
+	X(OPERATOR, "operator")
+
+enum closer {
+#define X(id, name) CLOSER_##id,
+	CLOSERS(X)
+#undef X
+	        N_CLOSERS
+};
+
+/* server_first: of one that both sides ended, the server was the first to do so. */
+enum closer reason_closer(enum reason reason, bool server_first);
+const char *closer_name(enum closer closer);
 
 /* The name in metrics and logs, the sentence for people, the class. */
 const char *reason_name(enum reason reason);

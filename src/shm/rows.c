@@ -243,6 +243,23 @@ static void clear_upstream(struct shm *shm, const struct rows *rows, uint32_t ro
 	atomic_store_explicit(&shm_limit(shm, limit_upstream(shm, row))->max, 0, memory_order_relaxed);
 }
 
+bool shm_find_listener(struct shm *shm, const char *name, uint32_t *out)
+{
+	char fitted[SHM_NAME_SIZE];
+	fit_name(fitted, sizeof fitted, name);
+	const struct rows rows = all_listeners(shm);
+	return find_listener(shm, &rows, bucket_of(&rows, "", fitted), fitted, out);
+}
+
+bool shm_find_server(struct shm *shm, const char *upstream, const char *name, uint32_t *out)
+{
+	char fitted_upstream[SHM_NAME_SIZE], fitted[SHM_ADDRESS_SIZE];
+	fit_name(fitted_upstream, sizeof fitted_upstream, upstream);
+	fit_name(fitted, sizeof fitted, name);
+	const struct rows rows = all_servers(shm);
+	return find_server(shm, &rows, bucket_of(&rows, fitted_upstream, fitted), fitted_upstream, fitted, out);
+}
+
 static bool find_upstream(const struct shm *shm, const struct rows *rows, const uint32_t *bucket, const char *name, uint32_t *out)
 {
 	uint32_t row, steps = 0;

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "tcp/flight.h"
 #include "tcp/tcp.h"
 
 #define WAIT_FIRST_NS (2 * NS_PER_MS)
@@ -139,6 +140,7 @@ static void retry(struct session *session)
 	struct reuse *reuse = session->reuse;
 	struct conn *client = session->relay.side[SIDE_CLIENT].conn;
 	counter_add(&session->server->row->pool_stale_retries, 1);
+	flight_stale(session);
 	if (session->relay.side[SIDE_CLIENT].eof)
 		client->readable = !client->by_completion; /* its end is to be read again */
 	relay_stop(&session->relay);

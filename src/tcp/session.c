@@ -5,6 +5,8 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "tcp/access.h"
+#include "tcp/flight.h"
 #include "tcp/pace.h"
 #include "tcp/reuse.h"
 #include "tcp/tcp.h"
@@ -24,7 +26,6 @@ enum step_result {
 };
 
 struct step_row {
-	const char *name;
 	enum step_result (*enter)(struct session *session);
 	uint64_t (*deadline)(const struct session *session); /* NULL: the step never waits */
 	void (*overdue)(struct session *session);
@@ -90,6 +91,7 @@ void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener
 	session->reserved = reserved;
 	session->accepted_ns = now_ns(session);
 	counter_add(&listener->row->connections, 1);
+	flight_accepted(session);
 	run(session, STEP_ADMIT);
 }
 
@@ -100,6 +102,7 @@ static enum step_result step_admit(struct session *session)
 	enum reason why_not;
 	if (likely(door_admit(&session->listener->door, &session->peer, session->accepted_ns, &why_not)))
 		return STEP_DONE;
+	flight_refused(session, why_not);
 	session_end(session, why_not);
 	return STEP_LEFT;
 }
@@ -112,6 +115,7 @@ static enum step_result step_reserve(struct session *session)
 	if (session->reserved)
 		return STEP_DONE;
 	if (!tcp_reserve(session->tcp, session->listener, &why_not)) {
+		flight_refused(session, why_not);
 		session_end(session, why_not);
 		return STEP_LEFT;
 	}
@@ -175,9 +179,15 @@ enum upstream_choice session_take(struct session *session)
 	session->server = hold.server;
 	session->pass = hold.pass;
 	session->judged = upstream_judges(session->listener->upstream);
+	flight_chosen(session);
 	if (hold.hot.conn)
 		reuse_took(session, &hold.hot);
 	return choice;
+}
+
+enum record_want session_want(enum upstream_choice choice)
+{
+	return choice == UPSTREAM_FULL ? WANT_PLACE : choice == UPSTREAM_LATER ? WANT_RATE : WANT_SERVER;
 }
 
 static enum step_result step_choose(struct session *session)
@@ -186,6 +196,8 @@ static enum step_result step_choose(struct session *session)
 	bool others_wait = upstream->has_line && line_is_busy(&upstream->line);
 	enum upstream_choice choice = others_wait ? UPSTREAM_LATER : session_take(session);
 	enum reason why_not;
+	if (choice != UPSTREAM_TAKEN)
+		flight_not_chosen(session, others_wait ? WANT_TURN : session_want(choice));
 	if (choice == UPSTREAM_TAKEN || wait_is_worth_while(session, choice, &why_not))
 		return STEP_DONE;
 	session_end(session, why_not);
@@ -269,6 +281,7 @@ static enum step_result connect_failed(struct session *session, int error)
 		conn_close_at_once(session->relay.side[SIDE_SERVER].conn, false);
 	session->relay.side[SIDE_SERVER].conn = NULL;
 	log_connect_failure(session, error, last);
+	flight_connect_failed(session, server_addr(server), error, last);
 	if (!ours)
 		counter_add(&server->row->failures, 1);
 	server_addr_failed(server);
@@ -360,6 +373,7 @@ static enum step_result step_relay(struct session *session)
 	struct tcp *tcp = session->tcp;
 	const struct listener_config *listener = session->listener->config;
 	bool hot = session->reuse && session->reuse->unproven, again = session->reuse && session->reuse->retried;
+	flight_connected(session);
 	if (!again)
 		histogram_record(&session->listener->row->connect, session->step_ns - session->accepted_ns);
 	if (!hot)
@@ -372,6 +386,7 @@ static enum step_result step_relay(struct session *session)
 	session->n_tried = 0;
 	session->activity_ns = session->step_ns;
 	session->asked_ns = 0;
+	session->first_byte_ns = 0;
 	session->tick_ns = WHEEL_NEVER;
 	pace_begin(session);
 	arm_anew(session); /* the relay may be over before it is started */
@@ -445,10 +460,13 @@ static const struct relay_deadline {
 static uint64_t relay_deadline(const struct session *session)
 {
 	uint64_t due_ns = session->tick_ns, options_ns = options_deadline(session), probe_ns = probe_deadline(session);
+	uint64_t access_ns = access_due_ns(session);
 	if (options_ns < due_ns)
 		due_ns = options_ns;
 	if (probe_ns < due_ns)
 		due_ns = probe_ns;
+	if (access_ns < due_ns)
+		due_ns = access_ns;
 	if (unlikely(session->pace) && pace_due_ns(session) < due_ns)
 		due_ns = pace_due_ns(session);
 	for (size_t i = 0; i < ARRAY_LEN(relay_deadlines); i++) {
@@ -475,6 +493,8 @@ static void relay_overdue(struct session *session)
 	}
 	if (now >= options_deadline(session))
 		on_options_due(&session->relay);
+	if (unlikely(now >= access_due_ns(session)))
+		access_lasts(session);
 	bool tick = now >= session->tick_ns;
 	bool resume = !tick && session->pace && pace_resumes(session); /* one after the other: either may end the session */
 	if (tick)
@@ -506,6 +526,8 @@ static void server_spoke(struct session *session, uint64_t now)
 	if (session->server_spoke)
 		return;
 	session->server_spoke = true;
+	session->first_byte_ns = now;
+	flight_first_byte(session);
 	report(session, true);
 	histogram_record(&session->listener->row->first_byte, now - session->accepted_ns);
 }
@@ -517,6 +539,7 @@ static void on_bytes(struct relay *relay, enum side from, size_t count)
 	struct server_row *server = session->server->row;
 	uint64_t now = now_ns(session);
 	session->activity_ns = now;
+	session->bytes[from] += count;
 	counter_add(from == SIDE_CLIENT ? &listener->received_bytes : &listener->sent_bytes, count);
 	counter_add(from == SIDE_CLIENT ? &server->sent_bytes : &server->received_bytes, count);
 	if (from == SIDE_CLIENT)
@@ -573,12 +596,12 @@ bool session_is_idle(const struct session *session, uint64_t now, uint64_t quiet
 /* --- the table, and the one end ------------------------------------------------------------------------------------------ */
 
 static const struct step_row steps[N_STEPS] = {
-	[STEP_ADMIT] = { "admit", step_admit, NULL, NULL },
-	[STEP_RESERVE] = { "reserve", step_reserve, NULL, NULL },
-	[STEP_CHOOSE] = { "choose", step_choose, NULL, NULL },
-	[STEP_LINE] = { "wait", step_line, line_deadline, line_overdue },
-	[STEP_CONNECT] = { "connect", step_connect, connect_deadline, connect_overdue },
-	[STEP_RELAY] = { "relay", step_relay, relay_deadline, relay_overdue },
+	[STEP_ADMIT] = { step_admit, NULL, NULL },
+	[STEP_RESERVE] = { step_reserve, NULL, NULL },
+	[STEP_CHOOSE] = { step_choose, NULL, NULL },
+	[STEP_LINE] = { step_line, line_deadline, line_overdue },
+	[STEP_CONNECT] = { step_connect, connect_deadline, connect_overdue },
+	[STEP_RELAY] = { step_relay, relay_deadline, relay_overdue },
 };
 
 /* Which sides see a RST instead of a FIN: who was turned away or never got a server, the other side of a reset, and whoever is cut off
@@ -608,7 +631,7 @@ static void log_end(const struct session *session, enum reason reason)
 	struct addr addr;
 	addr_from_sockaddr(&addr, (const struct sockaddr *)&session->peer, session->peer.sin6_family ? sizeof session->peer : 0);
 	log_debug("listener %s: client %s: %s in step %s: %s", session->listener->config->name, addr_format(&addr, peer, sizeof peer),
-	        reason_name(reason), steps[session->step].name, reason_text(reason));
+	        reason_name(reason), step_name(session->step), reason_text(reason));
 }
 
 void session_end(struct session *session, enum reason reason)
@@ -617,6 +640,7 @@ void session_end(struct session *session, enum reason reason)
 	struct tcp_listener *listener = session->listener;
 	if (unlikely(log_enabled(LOG_LEVEL_DEBUG)))
 		log_end(session, reason);
+	flight_closed(session, reason);
 	bool keep = session->relay.side[SIDE_SERVER].conn && reuse_may_keep(session);
 	bool whole = keep && reason == REASON_FINISHED; /* nothing is owed: no need to ask */
 	bool abort_server = !whole && aborts(session, reason, SIDE_SERVER), abort_client = !whole && aborts(session, reason, SIDE_CLIENT);
@@ -627,6 +651,8 @@ void session_end(struct session *session, enum reason reason)
 	wait_end(session);
 	/* In this order the server never sees more connections than are counted, and a client that sees its end finds it
 	 * counted and its place free. */
+	if (tcp->access.on)
+		access_ended(session, reason);
 	keep = keep && reuse_give_back(session);
 	if (session->relay.side[SIDE_SERVER].conn && !keep)
 		conn_close_at_once(session->relay.side[SIDE_SERVER].conn, abort_server);

@@ -14,9 +14,8 @@
 #include "base/wheel.h"
 #include "relay/relay.h"
 #include "shm/reasons.h"
+#include "shm/roll.h"
 #include "upstream/upstream.h"
-
-enum step { STEP_ADMIT, STEP_RESERVE, STEP_CHOOSE, STEP_LINE, STEP_CONNECT, STEP_RELAY, N_STEPS };
 
 struct pace;
 struct reuse;
@@ -40,14 +39,19 @@ struct session {
 		struct {
 			struct breaker_pass pass; /* from when it has a server, which is not in line */
 			/* while it relays */
-			uint64_t activity_ns; /* the last byte either way */
-			uint64_t asked_ns;    /* the first client byte that the server has not answered; 0 = none */
-			uint64_t tick_ns;     /* when the relay wants its tick; WHEEL_NEVER = not at all */
+			uint64_t activity_ns;   /* the last byte either way */
+			uint64_t asked_ns;      /* the first client byte that the server has not answered; 0 = none */
+			uint64_t tick_ns;       /* when the relay wants its tick; WHEEL_NEVER = not at all */
+			uint64_t first_byte_ns; /* when the server's first byte came; 0 = none yet */
 		};
 	};
+	uint64_t bytes[2];        /* by enum side: what came from it, and was passed on */
+	uint32_t serial;          /* with the seat of its worker: the id of the connection; see counters.h */
+	uint32_t waited_ms;       /* in line */
 	struct sockaddr_in6 peer; /* IPv4 or IPv6; all zero for a unix socket */
 	enum step step : 8;
 	uint8_t n_tried;
+	uint8_t intervals;     /* for access.c: those of access_log.interval that have a record */
 	bool reserved : 1;     /* holds its place in max_connections */
 	bool waits : 1;        /* in line */
 	bool waited : 1;       /* and had to, before it relayed */
@@ -59,6 +63,7 @@ struct session {
 };
 
 static_assert(sizeof(struct session) % 16 == 0 && sizeof(struct conn) % 16 == 0, "as slabs round them");
+static_assert(sizeof(struct session) == 288, "look for room before it grows");
 static_assert(sizeof(struct session) + 2 * sizeof(struct conn) <= 512, "an idle proxied connection costs at most 512 bytes");
 
 /* Begin with an accepted connection; the session is fresh from the slab and linked in. It may be over when this returns. */
@@ -84,6 +89,8 @@ void session_tick_at(struct session *session, uint64_t due_ns);
 /* For wait.c: take a server; go on to the connect step with it. */
 must_check enum upstream_choice session_take(struct session *session);
 void session_connect(struct session *session);
+/* Why it got none. */
+enum record_want session_want(enum upstream_choice choice);
 /* For pace.c: a deadline may have become earlier. */
 void session_arm(struct session *session);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "os/region.h"
+#include "tcp/flight.h"
 #include "tcp/pace.h"
 #include "tcp/reuse.h"
 #include "tcp/wait.h"
@@ -91,6 +92,7 @@ static void on_accepted(struct acceptor *acceptor, uint32_t index, int fd, const
 	memset(session, 0, sizeof *session);
 	link_newest(tcp, session);
 	counter_add(&tcp->seat_row->accepts, 1);
+	session->serial = record_serial(counter_get(&tcp->seat_row->accepts));
 	atomic_store_explicit(&tcp->seat_row->sessions, tcp_active(tcp), memory_order_relaxed);
 	session_begin(session, tcp, listener, client, peer, waits_when_full(listener));
 }
@@ -182,7 +184,12 @@ void tcp_before_sleep(struct tcp *tcp)
 
 /* --- from the first to the last ------------------------------------------------------------------------------------------ */
 
-static const struct line_ops line_ops = { .serve = wait_serve, .spare = upstream_spare };
+static void on_rung(struct lines *lines)
+{
+	clerk_answer(container_of(lines, struct tcp, lines));
+}
+
+static const struct line_ops line_ops = { .serve = wait_serve, .spare = upstream_spare, .rung = on_rung };
 
 static int init_listeners(struct tcp *tcp, const struct config *config, const struct tcp_places *places)
 {
@@ -195,6 +202,7 @@ static int init_listeners(struct tcp *tcp, const struct config *config, const st
 		tcp->listeners[i] = (struct tcp_listener){ .config = listener,
 			.upstream = &tcp->upstreams[listener->upstream],
 			.row = shm_listener_row(tcp->shm, tcp->seat, row),
+			.shm_row = row,
 			.limit = limit_listener(row),
 			.paced = pace_is_wanted(listener) };
 		bandwidth_init(&tcp->listeners[i].bandwidth, listener, &tcp->shm->listeners[row]);
@@ -272,6 +280,17 @@ static bool is_paced(const struct config *config)
 	return paced;
 }
 
+uint64_t tcp_connection_bytes(const struct config *config)
+{
+	return sizeof(struct session) + 2 * sizeof(struct conn) + (is_paced(config) ? sizeof(struct pace) : 0) +
+	       (tcp_hot_most(config) ? sizeof(struct reuse) : 0);
+}
+
+uint64_t tcp_hot_bytes(uint32_t hot)
+{
+	return hot * (uint64_t)(sizeof(struct hot) + sizeof(struct conn));
+}
+
 static int init_pools(struct tcp *tcp, const struct config *config, uint32_t workers, uint32_t capacity)
 {
 	uint32_t most = tcp_hot_most(config);
@@ -287,6 +306,7 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct ring *ring, const struct
 {
 	*tcp = (struct tcp){ .loop = loop, .shm = shm, .seat = seat, .seat_row = &shm->seats[seat], .wheel_timer_ns = WHEEL_NEVER };
 	wheel_init(&tcp->wheel, loop_now_ns(loop));
+	access_init(&tcp->access, config, shm, seat, places->log_bell);
 	loop_timer_init(&tcp->wheel_timer, on_wheel_timer);
 	tcp->engine.loop = loop;
 	tcp->engine.conns = &tcp->conns;
@@ -316,6 +336,7 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct ring *ring, const struct
 		tcp_fini(tcp);
 		return error;
 	}
+	flight_begin(tcp, places->generation, config->flight_recorder_bytes);
 	acceptor_init(&tcp->acceptor, loop, &acceptor_owner, sockets, n_sockets);
 	return 0;
 }
@@ -346,6 +367,7 @@ void tcp_fini(struct tcp *tcp)
 
 void tcp_forget(struct tcp *tcp, struct session *session)
 {
+	clerk_forget(&tcp->clerk, session);
 	*(session->prev ? &session->prev->next : &tcp->oldest) = session->next;
 	*(session->next ? &session->next->prev : &tcp->newest) = session->prev;
 	slab_give_back(&tcp->sessions, session);

@@ -7,7 +7,9 @@
 
 #include "net/acceptor.h"
 #include "relay/pipes.h"
+#include "tcp/access.h"
 #include "tcp/bandwidth.h"
+#include "tcp/clerk.h"
 #include "tcp/door.h"
 #include "tcp/session.h"
 
@@ -15,7 +17,8 @@ struct tcp_listener {
 	const struct listener_config *config;
 	struct upstream *upstream;
 	struct listener_row *row; /* this worker's counters */
-	uint32_t limit;           /* its connections over all workers */
+	uint32_t shm_row;
+	uint32_t limit; /* its connections over all workers */
 	struct door door;
 	struct bandwidth bandwidth;
 	bool paced; /* its sessions have a struct pace */
@@ -44,7 +47,10 @@ struct tcp {
 	struct upstream *upstreams;
 	uint32_t n_upstreams;
 	struct upstreams shared; /* by the upstreams */
+	struct access_log access;
 	struct log_gate pause_gate;
+	struct recorder recorder;
+	struct clerk clerk;       /* who answers questions about the sessions */
 	void (*empty)(void *arg); /* called when the last session ended */
 	void *empty_arg;
 };
@@ -55,13 +61,18 @@ struct tcp_places {
 	const uint32_t *const *servers; /* [upstream][server]: row in shared memory */
 	const struct box *const *boxes; /* [upstream]: NULL, or [server]; NULL where nobody shares */
 	const struct bells *bells;      /* of workers, one for each slot */
+	const struct bells *log_bell;   /* of the control process */
 	uint32_t workers;               /* of the generation */
+	uint32_t generation;            /* its number */
 };
 
 /* How many hot connections the settings ask of a worker. */
 uint32_t tcp_hot_most(const struct config *config);
 /* How many descriptors a worker has for what is shared. */
 uint32_t tcp_box_descriptors(const struct config *config);
+/* What a connection of a client takes, and so many hot ones. */
+uint64_t tcp_connection_bytes(const struct config *config);
+uint64_t tcp_hot_bytes(uint32_t hot);
 
 /* ring: NULL for the engine on epoll. capacity is the most sessions at a time, hot how many connections there may be beyond those of that
  * many sessions (hot ones may use the room of sessions too, until those need it), buffers how many buffers slow readers may hold, pipes how

@@ -1,5 +1,7 @@
 #include "tcp/wait.h"
 
+#include "base/clock.h"
+#include "tcp/flight.h"
 #include "tcp/tcp.h"
 
 bool wait_is_worth_while(const struct session *session, enum upstream_choice choice, enum reason *why_not)
@@ -61,6 +63,7 @@ bool wait_begin(struct session *session)
 		session_end(session, why_not);
 		return false;
 	}
+	flight_in_line(session);
 	if (anew)
 		counter_add(&session->listener->row->queued, 1);
 	return true;
@@ -68,8 +71,10 @@ bool wait_begin(struct session *session)
 
 void wait_end(struct session *session)
 {
-	if (session->waits)
-		line_leave(&session->listener->upstream->line, &session->waiter);
+	if (!session->waits)
+		return;
+	line_leave(&session->listener->upstream->line, &session->waiter);
+	session->waited_ms += (uint32_t)((loop_now_ns(session->tcp->loop) - session->step_ns) / NS_PER_MS);
 	session->waits = false;
 }
 
@@ -86,6 +91,7 @@ void wait_serve(struct line *line, struct waiter *waiter, uint64_t *due_ns)
 		wait_end(session);
 		session_connect(session);
 	} else if (!wait_is_worth_while(session, choice, &why_not)) {
+		flight_not_chosen(session, session_want(choice));
 		session_end(session, why_not);
 	}
 }

@@ -1,6 +1,8 @@
 #include "tools/screen.h"
 
 #include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -10,30 +12,21 @@
 #include "base/clock.h"
 #include "os/signals.h"
 
-static const char enter[] = "\033[?1049h\033[?25l\033[?7l\033[2J";
-static const char leave[] = "\033[?7h\033[?25h\033[?1049l";
-
-bool screen_possible(void)
+bool screen_possible(const char **why)
 {
 	const char *term = getenv("TERM");
-	return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0;
+	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+		*why = isatty(STDOUT_FILENO) ? "the input is none" : "the output is none";
+	else if (term == NULL || term[0] == '\0')
+		*why = "TERM is not set";
+	else if (strcmp(term, "dumb") == 0)
+		*why = "TERM is dumb";
+	else
+		return true;
+	return false;
 }
 
-static int write_all(const char *bytes, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = write(STDOUT_FILENO, bytes, size);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		bytes += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-static void measure(struct screen *screen)
+void screen_ask_size(struct screen *screen)
 {
 	struct winsize size;
 	bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 && size.ws_col > 0;
@@ -41,32 +34,11 @@ static void measure(struct screen *screen)
 	screen->columns = known ? size.ws_col : 80;
 }
 
-/* Write first, so that a terminal that cannot be written to is left as it is. */
-static int take_terminal(struct screen *screen)
+/* no-color.org: any value but the empty one. */
+static bool wants_colours(void)
 {
-	if (tcgetattr(STDIN_FILENO, &screen->before) < 0)
-		return -errno;
-	int rc = write_all(enter, sizeof enter - 1);
-	if (rc < 0)
-		return rc;
-	struct termios raw = screen->before;
-	raw.c_lflag &= ~(tcflag_t)(ECHO | ICANON);
-	raw.c_cc[VMIN] = 0;
-	raw.c_cc[VTIME] = 0;
-	if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0) {
-		rc = -errno;
-		(void)write_all(leave, sizeof leave - 1);
-		return rc;
-	}
-	measure(screen);
-	return 0;
-}
-
-/* Where the terminal is gone there is nothing to give back. */
-static void give_terminal_back(const struct screen *screen)
-{
-	(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &screen->before);
-	(void)write_all(leave, sizeof leave - 1);
+	const char *no = getenv("NO_COLOR");
+	return no == NULL || no[0] == '\0';
 }
 
 int screen_open(struct screen *screen)
@@ -75,11 +47,22 @@ int screen_open(struct screen *screen)
 	int fd = signals_open(list);
 	if (fd < 0)
 		return fd;
-	*screen = (struct screen){ .signals_fd = fd };
-	int rc = take_terminal(screen);
+	*screen = (struct screen){ .signals_fd = fd, .has_colours = wants_colours() };
+	/* Of the locale only which characters there are: numbers are written the same everywhere. */
+	screen->is_utf8 = setlocale(LC_CTYPE, "") != NULL && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+	screen->painter = screen_curses() != NULL ? screen_curses() : screen_plain();
+	int rc = tcgetattr(STDIN_FILENO, &screen->before) < 0 ? -errno : 0;
+	if (rc == 0)
+		rc = screen->painter->open(screen);
 	if (rc < 0)
 		close(fd);
 	return rc;
+}
+
+static void give_terminal_back(struct screen *screen)
+{
+	screen->painter->close(screen);
+	(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &screen->before);
 }
 
 void screen_close(struct screen *screen)
@@ -95,7 +78,7 @@ static enum screen_event take_signal(struct screen *screen)
 	case 0:
 		return SCREEN_REDRAW;
 	case SIGWINCH:
-		measure(screen);
+		screen->painter->measure(screen);
 		return SCREEN_REDRAW;
 	case SIGINT:
 		return SCREEN_QUIT;
@@ -103,7 +86,7 @@ static enum screen_event take_signal(struct screen *screen)
 		give_terminal_back(screen);
 		raise(SIGSTOP);
 		/* Here again: in the foreground, or the kernel would have stopped us at the first touch of the terminal. */
-		if (take_terminal(screen) == 0)
+		if (tcgetattr(STDIN_FILENO, &screen->before) == 0 && screen->painter->open(screen) == 0)
 			return SCREEN_REDRAW;
 		number = SIGHUP;
 		break;
@@ -114,39 +97,24 @@ static enum screen_event take_signal(struct screen *screen)
 	return SCREEN_SIGNAL;
 }
 
-static enum screen_event take_key(void)
+/* True when something came of it. */
+static bool take_key(struct screen *screen, enum screen_event *event)
 {
-	static const struct {
-		const char *bytes;
-		enum screen_event event;
-	} keys[] = {
-		{ "q", SCREEN_QUIT },
-		{ "Q", SCREEN_QUIT },
-		{ "\004", SCREEN_QUIT },
-		{ "k", SCREEN_UP },
-		{ "\033[A", SCREEN_UP },
-		{ "\033OA", SCREEN_UP },
-		{ "j", SCREEN_DOWN },
-		{ "\033[B", SCREEN_DOWN },
-		{ "\033OB", SCREEN_DOWN },
-		{ "\033[5~", SCREEN_PAGE_UP },
-		{ "b", SCREEN_PAGE_UP },
-		{ "\033[6~", SCREEN_PAGE_DOWN },
-		{ " ", SCREEN_PAGE_DOWN },
-	};
-	char bytes[64];
-	ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
-	if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
-		return SCREEN_QUIT; /* the terminal is gone */
-	for (size_t i = 0; n > 0 && i < ARRAY_LEN(keys); i++)
-		if ((size_t)n >= strlen(keys[i].bytes) && memcmp(bytes, keys[i].bytes, strlen(keys[i].bytes)) == 0)
-			return keys[i].event;
-	return SCREEN_REDRAW;
+	int key = screen->painter->read_key(screen);
+	if (key == 0)
+		return false;
+	screen->key = key;
+	*event = key < 0 || key == 'D' - '@' ? SCREEN_QUIT : SCREEN_KEY;
+	return true;
 }
 
 enum screen_event screen_wait(struct screen *screen, uint64_t deadline_ns)
 {
 	struct pollfd fds[] = { { .fd = screen->signals_fd, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
+	enum screen_event event;
+	/* Several keys come with one read. */
+	if (take_key(screen, &event))
+		return event;
 	for (;;) {
 		uint64_t now_ns = clock_now_ns();
 		if (now_ns >= deadline_ns)
@@ -155,48 +123,18 @@ enum screen_event screen_wait(struct screen *screen, uint64_t deadline_ns)
 		struct timespec left = { .tv_sec = (time_t)(left_ns / NS_PER_S), .tv_nsec = (long)(left_ns % NS_PER_S) };
 		if (ppoll(fds, ARRAY_LEN(fds), &left, NULL) <= 0)
 			continue;
-		return fds[0].revents != 0 ? take_signal(screen) : take_key();
+		if (fds[0].revents != 0)
+			return take_signal(screen);
+		if (take_key(screen, &event))
+			return event;
+		if ((fds[1].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0)
+			return SCREEN_QUIT;
 	}
 }
 
-/* How many bytes of the line take at most so many columns. */
-static size_t cut(const char *line, size_t length, size_t columns)
+int screen_show(struct screen *screen, const struct canvas *canvas)
 {
-	size_t at = 0, width = 0;
-	for (; at < length; at++) {
-		bool starts = ((unsigned char)line[at] & 0xc0) != 0x80;
-		if (starts && width == columns)
-			break;
-		width += starts;
-	}
-	return at;
-}
-
-static void put_line(FILE *out, const char *line, size_t length, const struct screen *screen, unsigned row)
-{
-	fprintf(out, "\033[%u;1H%.*s\033[K", row, (int)cut(line, length, screen->columns), line);
-}
-
-int screen_show(const struct screen *screen, const char *text, size_t first_line, const char *last_line)
-{
-	char *bytes = NULL;
-	size_t size = 0;
-	FILE *out = open_memstream(&bytes, &size);
-	if (out == NULL)
-		return -ENOMEM;
-	unsigned row = 1;
-	for (size_t line = 0; *text != '\0' && row < screen->rows; line++) {
-		size_t length = strcspn(text, "\n");
-		if (line >= first_line)
-			put_line(out, text, length, screen, row++);
-		text += length + (text[length] == '\n');
-	}
-	for (; row < screen->rows; row++)
-		put_line(out, "", 0, screen, row);
-	put_line(out, last_line, strlen(last_line), screen, screen->rows);
-	int rc = fclose(out) == 0 ? write_all(bytes, size) : -ENOMEM;
-	free(bytes);
-	return rc;
+	return screen->painter->show(screen, canvas);
 }
 
 void screen_die(const struct screen *screen)

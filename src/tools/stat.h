@@ -1,4 +1,5 @@
-/* aegis-stat: what a running instance counts, read from its shared segment. One file for each output; all print a snapshot.
+/* aegis-stat: what a running instance counts, read from its shared segment. One file for each output; all print a snapshot
+ * (view/snapshot.h); those that the control process prints too are in src/view.
  *
  * Process: aegis-stat, beside the daemon: it reads the segment, takes no lock and asks nobody.
  */
@@ -8,7 +9,7 @@
 #include <limits.h>
 #include <stdio.h>
 
-#include "tools/snapshot.h"
+#include "view/snapshot.h"
 
 /* The exit codes, as in the manual page. */
 enum stat_exit { STAT_OK = 0, STAT_ARGUMENTS = 1, STAT_UNREADABLE = 3, STAT_NOT_RUNNING = 4 };
@@ -26,8 +27,6 @@ must_check enum stat_exit stat_look(const char *dir, struct snapshot **out, char
 
 /* Each prints all of it; trouble shows in ferror(out). */
 void stat_print_tables(const struct snapshot *snapshot, FILE *out);
-void stat_print_json(const struct snapshot *snapshot, FILE *out);
-void stat_print_prometheus(const struct snapshot *snapshot, FILE *out);
 /* doc/metrics.md: all metrics and close reasons. */
 void stat_print_reference(FILE *out);
 /* "     234 active |     12 err |      5 rej |    2.45 Gbps |     15.67 GB total": the rate is since the snapshot before,

@@ -7,11 +7,13 @@
 #include "base/clock.h"
 #include "os/runtime_dir.h"
 #include "tools/stat.h"
+#include "view/document.h"
+#include "view/prometheus.h"
 
 static const char usage[] = "usage: aegis-stat [-r DIR] [-w [SECONDS] | -l [SECONDS] | -j | -p] [-c N]\n"
                             "What a running Aegis counts. Without an option: tables.\n"
                             "  -r DIR        the runtime directory of the instance\n"
-                            "  -w [SECONDS]  the tables live, full screen, each second or so many; q quits\n"
+                            "  -w [SECONDS]  live, full screen, each second or so many; ? explains it, q quits\n"
                             "  -l [SECONDS]  one line each second or so many\n"
                             "  -c N          stop -w and -l after N periods\n"
                             "  -j            JSON\n"
@@ -153,9 +155,9 @@ static enum stat_exit print_once(const struct options *options)
 		return code;
 	}
 	if (options->output == OUTPUT_JSON)
-		stat_print_json(snapshot, stdout);
+		document_print(snapshot, stdout);
 	else if (options->output == OUTPUT_PROMETHEUS)
-		stat_print_prometheus(snapshot, stdout);
+		prometheus_print(snapshot, stdout);
 	else
 		stat_print_tables(snapshot, stdout);
 	snapshot_free(snapshot);

@@ -1,139 +1,119 @@
-/* aegis-stat -w: the tables, live. */
+/* aegis-stat -w: the live view in a terminal. */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
+#include "tools/live.h"
 #include "tools/screen.h"
 #include "tools/stat.h"
 
 struct watch {
 	const char *dir;
 	struct screen screen;
-	struct snapshot *now;
-	uint64_t looked_ns;
-	char *text; /* what is shown: the live line, then the tables; or why there is nothing to show */
-	size_t lines;
-	size_t first_line; /* scrolled down by so many */
+	struct canvas canvas;
+	struct live live;
 };
 
-static size_t count_lines(const char *text)
-{
-	size_t lines = 0;
-	for (; *text != '\0'; text++)
-		lines += *text == '\n';
-	return lines;
-}
-
-/* Look, and write anew what is shown. An instance that is gone may come back: that is shown and no reason to end. */
+/* Look once. An instance that is gone may come back: that is shown and no reason to end. */
 static int watch_look(struct watch *watch)
 {
-	char why[STAT_WHY_SIZE], *text = NULL;
-	size_t size = 0;
-	struct snapshot *now = NULL;
-	FILE *out = open_memstream(&text, &size);
-	if (out == NULL)
-		return -ENOMEM;
+	char why[STAT_WHY_SIZE];
+	struct snapshot *now;
 	enum stat_exit code = stat_look(watch->dir, &now, why, sizeof why);
-	uint64_t now_ns = clock_now_ns();
-	if (code == STAT_OK) {
-		stat_print_line(watch->now, now, now_ns - watch->looked_ns, out);
-		fputc('\n', out);
-		stat_print_tables(now, out);
-	} else {
-		fprintf(out, "%s\n\nLooking again and again; q quits.\n", why);
-	}
-	if (fclose(out) != 0) {
-		snapshot_free(now);
-		free(text);
-		return -ENOMEM;
-	}
-	snapshot_free(watch->now);
-	free(watch->text);
-	watch->now = now;
-	watch->looked_ns = now_ns;
-	watch->text = text;
-	watch->lines = count_lines(text);
+	uint64_t unix_s = (uint64_t)time(NULL);
+	if (code == STAT_OK)
+		return live_feed(&watch->live, now, clock_now_ns(), unix_s);
+	live_lost(&watch->live, why, unix_s);
 	return 0;
-}
-
-static size_t page(const struct watch *watch)
-{
-	return watch->screen.rows > 1 ? watch->screen.rows - 1 : 1;
 }
 
 static int watch_show(struct watch *watch)
 {
-	char last[128];
-	size_t most = watch->lines > page(watch) ? watch->lines - page(watch) : 0;
-	if (watch->first_line > most)
-		watch->first_line = most;
-	if (most == 0)
-		snprintf(last, sizeof last, "q quits");
-	else
-		snprintf(last, sizeof last, "q quits, arrows and space scroll: lines %zu to %zu of %zu", watch->first_line + 1,
-		        watch->first_line + page(watch), watch->lines);
-	return screen_show(&watch->screen, watch->text, watch->first_line, last);
+	if (watch->canvas.rows != watch->screen.rows || watch->canvas.columns != watch->screen.columns) {
+		int rc = canvas_resize(&watch->canvas, watch->screen.rows, watch->screen.columns);
+		if (rc < 0)
+			return rc;
+	}
+	live_draw(&watch->live, &watch->canvas);
+	return screen_show(&watch->screen, &watch->canvas);
 }
 
-static void watch_scroll(struct watch *watch, enum screen_event event)
+/* False when it is to end. */
+static bool watch_take(struct watch *watch, enum screen_event event)
 {
-	size_t step = event == SCREEN_PAGE_UP || event == SCREEN_PAGE_DOWN ? page(watch) : 1;
-	if (event == SCREEN_DOWN || event == SCREEN_PAGE_DOWN)
-		watch->first_line += step;
-	else if (event == SCREEN_UP || event == SCREEN_PAGE_UP)
-		watch->first_line -= watch->first_line < step ? watch->first_line : step;
+	if (event == SCREEN_KEY)
+		return live_key(&watch->live, watch->screen.key);
+	return event != SCREEN_QUIT && event != SCREEN_SIGNAL;
 }
 
 /* 0 when it ended as it should, or a negative errno. */
 static int watch_run(struct watch *watch, const struct stat_periods *periods)
 {
-	uint64_t due_ns = 0, looks = 0;
+	uint64_t due_ns = 0, looks = 0, began_ns = 0;
 	for (;;) {
 		int rc = 0;
-		if (clock_now_ns() >= due_ns) {
+		if (clock_now_ns() >= due_ns && !watch->live.is_paused) {
 			rc = watch_look(watch);
 			looks++;
-			due_ns = clock_now_ns() + periods->period_ns;
+			began_ns = clock_now_ns();
 		}
 		if (rc == 0)
 			rc = watch_show(watch);
 		if (rc < 0)
 			return rc;
-		enum screen_event event = screen_wait(&watch->screen, due_ns);
+		/* A key may have changed the period. */
+		due_ns = began_ns + watch->live.period_ns;
+		enum screen_event event = screen_wait(&watch->screen, watch->live.is_paused ? UINT64_MAX : due_ns);
 		/* The last look stays for its period, as all do. */
-		bool last = event == SCREEN_TIME && looks == periods->count;
-		if (event == SCREEN_QUIT || event == SCREEN_SIGNAL || last)
+		if (!watch_take(watch, event) || (event == SCREEN_TIME && looks == periods->count))
 			return 0;
-		watch_scroll(watch, event);
 	}
+}
+
+static enum stat_exit refuse(const char *dir)
+{
+	char why[STAT_WHY_SIZE];
+	struct snapshot *now;
+	enum stat_exit code = stat_look(dir, &now, why, sizeof why);
+	if (code == STAT_OK)
+		snapshot_free(now);
+	else
+		fprintf(stderr, "aegis-stat: %s\n", why);
+	return code;
 }
 
 enum stat_exit stat_run_screen(const char *dir, const struct stat_periods *periods)
 {
-	if (!screen_possible()) {
-		fputs("aegis-stat: -w needs a terminal (and TERM set); use -l for lines or -j for JSON\n", stderr);
+	const char *none;
+	if (!screen_possible(&none)) {
+		fprintf(stderr,
+		        "aegis-stat: -w needs a terminal, and %s; use -l for a line each second, -j for JSON, or no option for tables\n",
+		        none);
 		return STAT_ARGUMENTS;
 	}
 	/* Nothing there at the start is an error as for the other outputs; going away later is not. */
-	char why[STAT_WHY_SIZE];
-	struct watch watch = { .dir = dir, .looked_ns = clock_now_ns() };
-	enum stat_exit code = stat_look(dir, &watch.now, why, sizeof why);
-	if (code != STAT_OK) {
-		fprintf(stderr, "aegis-stat: %s\n", why);
+	enum stat_exit code = refuse(dir);
+	if (code != STAT_OK)
 		return code;
-	}
-	/* A rate over the moment until the first screen would be noise. */
-	snapshot_free(watch.now);
-	watch.now = NULL;
-	int rc = screen_open(&watch.screen);
+	struct watch *watch = calloc(1, sizeof *watch);
+	int rc = watch != NULL ? live_init(&watch->live, periods->period_ns) : -ENOMEM;
 	if (rc == 0) {
-		rc = watch_run(&watch, periods);
-		screen_close(&watch.screen);
-		if (watch.screen.signal != 0)
-			screen_die(&watch.screen);
+		watch->dir = dir;
+		rc = screen_open(&watch->screen);
 	}
-	snapshot_free(watch.now);
-	free(watch.text);
+	if (rc == 0) {
+		watch->canvas.ascii = !watch->screen.is_utf8;
+		rc = watch_run(watch, periods);
+		screen_close(&watch->screen);
+		if (watch->screen.signal != 0)
+			screen_die(&watch->screen);
+	}
+	if (watch != NULL) {
+		live_fini(&watch->live);
+		canvas_free(&watch->canvas);
+	}
+	free(watch);
 	if (rc < 0) {
 		fprintf(stderr, "aegis-stat: the terminal: %s\n", strerror(-rc));
 		return STAT_UNREADABLE;

@@ -2,6 +2,7 @@
  * out, and balance chooses again, up to LOOKS_MOST times in all. Where many servers are full it may miss the few that are not: then they
  * are looked at one after the other, so many in a turn of the loop and no more. */
 #include <netinet/in.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "upstream/conditions.h"
@@ -15,11 +16,14 @@ struct look {
 	uint64_t key;
 	uint32_t n; /* servers in tried: first the client's own, then those that were found wanting */
 	uint16_t tried[LOOKS_MOST];
-	bool full;  /* one of them had no place */
-	bool later; /* one of them had, but may not be dialled now */
-	int over;   /* the one that is least beyond its soft limit, of those that are; -1 = none */
+	uint8_t full;    /* so many of them had no place */
+	uint8_t later;   /* had one, but may not be dialled now */
+	uint8_t refused; /* their breakers let nobody through */
+	enum choice_way way;
+	int over; /* the one that is least beyond its soft limit, of those that are; -1 = none */
 };
 
+static_assert(N_USABILITIES <= sizeof((struct record_choice){ 0 }.unusable), "a count for each");
 static_assert(CONFIG_MAX_RETRIES + 1 <= LOOKS_MOST / 2, "there are looks left after all retries");
 
 /* False for a unix socket. */
@@ -88,7 +92,7 @@ static bool take_place(struct look *look, struct server *server, bool probe, str
 	if (!look->client->fresh && !probe && server->pool && pool_take(server->pool, hot))
 		return true; /* which comes with its place in the limit */
 	if (!upstream_may_dial(upstream, look->client->now_ns)) {
-		look->later = true;
+		look->later++;
 		return false;
 	}
 	if (limit_reserve(upstream->shm, upstream->seat, server->limit))
@@ -97,7 +101,7 @@ static bool take_place(struct look *look, struct server *server, bool probe, str
 	if (server->pool && pool_evict(server->pool) && limit_reserve(upstream->shm, upstream->seat, server->limit))
 		return true;
 	rate_give_back(upstream->connect_rate, &upstream->connect_max, 1);
-	look->full = true;
+	look->full++;
 	return false;
 }
 
@@ -117,16 +121,18 @@ static bool try_server(struct look *look, int chosen, struct upstream_hold *out)
 	struct server *server = &upstream->servers[chosen];
 	struct upstream_hold hold = { .server = server };
 	if (!has_place(upstream, server)) { /* before it is asked for a probe */
-		look->full = true;
+		look->full++;
 		return false;
 	}
 	if (!may_dial(look) && !may_be_ready(look, server)) {
-		look->later = true;
+		look->later++;
 		return false;
 	}
 	if (!upstream->any && upstream_judges(upstream) &&
-	        condition_ask(server->condition, &upstream->rules, look->client->now_ns, &hold.pass) == BREAKER_REFUSE)
+	        condition_ask(server->condition, &upstream->rules, look->client->now_ns, &hold.pass) == BREAKER_REFUSE) {
+		look->refused++;
 		return false;
+	}
 	if (!take_place(look, server, hold.pass.verdict == BREAKER_PROBE, &hold.hot)) {
 		upstream_abandon(upstream, server, &hold.pass);
 		return false;
@@ -237,6 +243,7 @@ static bool take_by_balance(struct look *look, struct upstream_hold *out)
 			return true;
 		leave_out(look, chosen);
 	}
+	look->way = CHOICE_BEYOND_SOFT_LIMIT;
 	return look->over >= 0 && try_server(look, look->over, out);
 }
 
@@ -245,29 +252,67 @@ static bool take(struct look *look, struct upstream_hold *out)
 	struct upstream *upstream = look->upstream;
 	int chosen = upstream->config->affinity.ttl_ns ? remembered(look) : -1;
 	if (chosen >= 0) {
+		look->way = CHOICE_BY_AFFINITY;
 		if (try_server(look, chosen, out))
 			return true;
 		leave_out(look, chosen);
 	}
+	look->way = CHOICE_BY_BALANCE;
 	if (take_by_balance(look, out))
 		return true;
 	if (!look->full || look->n < LOOKS_MOST || upstream->config->n_servers <= LOOKS_MOST)
 		return false;
+	look->way = CHOICE_BY_SEARCH;
 	chosen = find_place(look);
 	return chosen >= 0 && try_server(look, chosen, out);
+}
+
+static uint16_t count16(size_t n)
+{
+	return n < UINT16_MAX ? (uint16_t)n : UINT16_MAX;
+}
+
+/* For the flight recorder: how it went, while it is known. */
+static void note_choice(const struct look *look, const struct upstream_hold *taken)
+{
+	struct upstream *upstream = look->upstream;
+	struct record_choice *last = &upstream->last;
+	*last = (struct record_choice){ .way = (uint8_t)look->way,
+		.balance = (uint8_t)upstream->config->balance,
+		.any = upstream->any,
+		.tried = (uint8_t)look->client->n_tried,
+		.full = look->full,
+		.not_yet = look->later,
+		.refused = look->refused,
+		.n_servers = count16(upstream->config->n_servers),
+		.n_usable = count16(upstream->n_usable) };
+	if (taken) {
+		uint16_t index = upstream_index(upstream, taken->server);
+		last->conn = taken->hot.conn ? taken->hot.used ? CHOICE_KEPT : CHOICE_WARM : CHOICE_NEW;
+		last->probe = taken->pass.verdict == BREAKER_PROBE;
+		last->weight = (uint16_t)((upstream->entries[index].weight + upstream->weight_scale - 1) / upstream->weight_scale);
+		last->load = upstream_load(upstream, index);
+	} else {
+		memcpy(last->unusable, upstream->unusable, sizeof upstream->unusable);
+	}
 }
 
 static enum upstream_choice look_for(struct upstream *upstream, const struct upstream_client *client, struct upstream_hold *out)
 {
 	struct look look = { .upstream = upstream, .client = client, .n = client->n_tried, .over = -1 };
-	if (!upstream->pools && (upstream->n_usable > 0 || upstream->any) && !may_dial(&look))
+	if (!upstream->pools && (upstream->n_usable > 0 || upstream->any) && !may_dial(&look)) {
+		note_choice(&look, NULL);
 		return UPSTREAM_LATER; /* whatever balance would choose */
+	}
 	for (uint32_t i = 0; i < client->n_tried; i++)
 		look.tried[i] = client->tried[i];
 	if (upstream->config->balance == BALANCE_CONSISTENT_HASH)
 		look.key = key_of(upstream, client);
-	if (take(&look, out))
+	if (take(&look, out)) {
+		note_choice(&look, out);
 		return UPSTREAM_TAKEN;
+	}
+	note_choice(&look, NULL);
 	return look.later ? UPSTREAM_LATER : look.full ? UPSTREAM_FULL : UPSTREAM_NONE;
 }
 

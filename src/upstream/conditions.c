@@ -1,6 +1,7 @@
 #include "upstream/conditions.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "shm/moment.h"
 
@@ -129,7 +130,9 @@ static bool look_at_all(struct upstream *upstream, uint64_t now_ns)
 	for (size_t i = 0; i < upstream->config->n_servers; i++)
 		changed |= follow_settings(upstream, &upstream->servers[i]);
 	uint32_t scale = scale_of(upstream);
+	upstream->weight_scale = scale;
 	upstream->n_usable = 0;
+	memset(upstream->unusable, 0, sizeof upstream->unusable);
 	upstream->due_ns = UINT64_MAX;
 	for (size_t i = 0; i < upstream->config->n_servers; i++) {
 		struct server *server = &upstream->servers[i];
@@ -139,6 +142,8 @@ static bool look_at_all(struct upstream *upstream, uint64_t now_ns)
 		if (server->usability == USABILITY_DISABLED || upstream->entries[i].weight == 0)
 			close_hot(server);
 		upstream->n_usable += server->usability == USABILITY_USABLE && upstream->entries[i].weight > 0;
+		if (upstream->unusable[server->usability] < UINT8_MAX)
+			upstream->unusable[server->usability]++;
 		upstream->due_ns = due_ns < upstream->due_ns ? due_ns : upstream->due_ns;
 		note_health(upstream, server);
 	}

@@ -165,6 +165,8 @@ static void on_bell(struct loop_io *io, int events)
 	for (struct line *line = lines->all; line; line = line->next)
 		if (line->first || line_is_busy(line))
 			make_due(line);
+	if (lines->ops->rung)
+		lines->ops->rung(lines);
 }
 
 static void set_timer(struct lines *lines)

@@ -23,6 +23,7 @@ struct waiter {
 };
 
 struct line;
+struct lines;
 
 /* What is done for a line. */
 struct line_ops {
@@ -31,6 +32,8 @@ struct line_ops {
 	void (*serve)(struct line *line, struct waiter *waiter, uint64_t *due_ns);
 	/* Others wait: free one place that a hot connection holds. False when there is none. */
 	bool (*spare)(struct line *line);
+	/* The bell rang, for whatever reason; or NULL. */
+	void (*rung)(struct lines *lines);
 };
 
 struct lines {

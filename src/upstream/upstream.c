@@ -107,7 +107,9 @@ int upstream_init(
         struct upstream *upstream, struct upstreams *all, const struct upstream_config *config, const struct upstream_places *places)
 {
 	size_t n = config->n_servers;
-	*upstream = (struct upstream){ .config = config, .all = all, .shm = all->shm, .seat = all->seat, .row = places->row };
+	*upstream = (struct upstream){
+		.config = config, .all = all, .shm = all->shm, .seat = all->seat, .row = places->row, .weight_scale = 1
+	};
 	upstream->servers = calloc(n, sizeof *upstream->servers);
 	upstream->entries = calloc(n, sizeof *upstream->entries);
 	int error = upstream->servers && upstream->entries ? 0 : -ENOMEM;

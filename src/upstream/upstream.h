@@ -15,6 +15,7 @@
 #include "shm/condition.h"
 #include "shm/limit.h"
 #include "shm/rate.h"
+#include "shm/recorder.h"
 #include "upstream/line.h"
 #include "upstream/pool.h"
 
@@ -60,11 +61,13 @@ struct upstream {
 	uint64_t searched_ns; /* one after the other, in vain */
 	uint32_t search_at;
 	struct condition_rules rules;
-	struct ejection **members; /* of rules.group */
-	uint64_t seen_epoch;       /* of rules.epoch, when conditions were last looked at */
-	uint64_t due_ns;           /* when to look again in any case */
-	uint32_t n_usable;         /* servers */
-	bool any;                  /* none is usable, and when_all_down = "any" */
+	struct ejection **members;       /* of rules.group */
+	uint64_t seen_epoch;             /* of rules.epoch, when conditions were last looked at */
+	uint64_t due_ns;                 /* when to look again in any case */
+	uint32_t n_usable;               /* servers */
+	uint32_t weight_scale;           /* of the weights of the entries */
+	uint8_t unusable[N_USABILITIES]; /* servers by why they cannot be used; UINT8_MAX is as many or more */
+	bool any;                        /* none is usable, and when_all_down = "any" */
 	struct line line;
 	bool has_line;                 /* clients may have to wait in it */
 	struct rate *connect_rate;     /* of new connections to its servers, over all workers, */
@@ -74,6 +77,7 @@ struct upstream {
 	struct balance_name *by_name; /* with affinity: the servers by the hash of their names */
 	struct server *servers;       /* [config->n_servers] */
 	struct pool *pools;           /* [config->n_servers], or NULL */
+	struct record_choice last;    /* how the last upstream_take() went: for the flight recorder */
 };
 
 /* What all upstreams of a worker share. */

@@ -11,8 +11,7 @@ enum message {
 	MESSAGE_DRAIN,  /* accept what is queued, then no more; end within value_ns, idle ones at value per second. Others go on with the
 	                   sockets */
 	MESSAGE_REFUSE, /* the same, but nobody goes on: new clients are refused */
-	MESSAGE_QUIT,   /* end all connections and exit */
-	MESSAGE_LOG     /* comes with a descriptor: log there from now on */
+	MESSAGE_QUIT    /* end all connections and exit */
 };
 
 #endif

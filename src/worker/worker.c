@@ -9,23 +9,26 @@
 #include "base/clock.h"
 #include "os/channel.h"
 #include "os/cpu.h"
+#include "os/process.h"
 #include "os/signals.h"
 #include "os/title.h"
+#include "worker/lines.h"
 #include "worker/message.h"
+#include "worker/room.h"
 
 #define BEAT_NS NS_PER_S
 #define PACE_NS (100 * NS_PER_MS)
-#define QUIET_NS NS_PER_S      /* no byte for so long: a connection that may be closed by drain.pace */
-enum { OWN_DESCRIPTORS = 16 }; /* standard streams, log, loop, channel, and some to spare */
-enum { BUFFERS_MIN = 16 };
+#define QUIET_NS NS_PER_S /* no byte for so long: a connection that may be closed by drain.pace */
 
 struct worker {
 	const struct worker_args *args;
 	struct shm_seat *seat;
 	struct loop *loop;
+	struct lines_out lines;
 	struct tcp tcp;
 	struct accept_socket *sockets;
 	uint32_t n_sockets;
+	struct worker_room room;
 	struct loop_io channel_io;
 	struct loop_timer beat;
 	struct loop_timer pace;
@@ -33,7 +36,6 @@ struct worker {
 	uint32_t pace_per_s;
 	uint32_t pace_credit; /* what is less than a connection */
 	bool draining;
-	uint64_t log_dropped;
 	struct ring *ring; /* NULL: the engine is epoll */
 	struct ring_port loop_port;
 	struct ring_port channel_port;
@@ -64,8 +66,6 @@ static void on_beat(struct loop_timer *timer)
 		ring_trim(worker->ring);
 	buffers_trim(&worker->tcp.engine.buffers);
 	tcp_beat(&worker->tcp);
-	counter_add(&seat->log_drops, log_dropped() - worker->log_dropped);
-	worker->log_dropped = log_dropped();
 	set_title(worker, worker->draining ? "draining" : "running");
 	loop_timer_start(worker->loop, &worker->beat, BEAT_NS);
 }
@@ -107,20 +107,6 @@ static void on_loop_ready(struct ring_port *port, unsigned op, int result, unsig
 		ring_poll(worker->ring, &worker->loop_port, loop_poll_fd(worker->loop), POLLIN, true);
 }
 
-/* Receive buffers: those of relays, which are theirs for a turn, and one for each hot connection whose server speaks first. Few where there
- * is little buffer_memory for a worker: there are pieces for as many more. */
-static unsigned ring_buffer_count(const struct worker_args *args)
-{
-	const struct config *config = args->config;
-	unsigned count = CONNS_RING_BUFFERS;
-	while (count > CONNS_RING_BUFFERS_LEAST && count > config->buffer_memory_bytes / args->workers / 4 / CONNS_RING_BUFFER_BYTES)
-		count /= 2;
-	unsigned relays = count / 2;
-	while (count < relays + tcp_hot_most(config) && count < CONNS_RING_BUFFERS_MOST)
-		count *= 2;
-	return count;
-}
-
 /* The ring holds on to the channel as it does to the connections: when the worker is killed, its end of the channel closes together with
  * them, a moment after the process, and so tells the master when its places are really free. */
 static void hold_channel(struct worker *worker)
@@ -141,7 +127,7 @@ static void choose_engine(struct worker *worker)
 {
 	const struct config *config = worker->args->config;
 	const struct ring_shape shape = {
-		.entries = 512, .completions = 4096, .buffers = ring_buffer_count(worker->args), .buffer_bytes = CONNS_RING_BUFFER_BYTES
+		.entries = 512, .completions = 4096, .buffers = worker->room.ring_buffers, .buffer_bytes = CONNS_RING_BUFFER_BYTES
 	};
 	char why[160];
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
@@ -227,12 +213,24 @@ static void drain(struct worker *worker, bool refuse, uint32_t pace_per_s, uint6
 
 /* --- the master ---------------------------------------------------------------------------------------------------------- */
 
+/* During an upgrade there are two masters with the same sockets: one of them died, the other one goes on. */
+static bool another_master_lives(const struct worker *worker)
+{
+	const struct shm_header *header = worker->args->shm->header;
+	const int32_t masters[] = { atomic_load(&header->master_pid), atomic_load(&header->heir_pid) };
+	for (size_t i = 0; i < ARRAY_LEN(masters); i++)
+		if (masters[i] > 0 && masters[i] != worker->args->master && !process_has_ended(masters[i]))
+			return true;
+	return false;
+}
+
 static void on_master_gone(struct worker *worker)
 {
 	const struct config *config = worker->args->config;
+	bool refuse = !another_master_lives(worker);
 	loop_io_stop(worker->loop, &worker->channel_io);
-	log_error("the master is gone: refusing new clients, draining %u connections", tcp_active(&worker->tcp));
-	drain(worker, true, config->drain.pace, config->drain.timeout_ns);
+	log_error("the master is gone: %sdraining %u connections", refuse ? "refusing new clients, " : "", tcp_active(&worker->tcp));
+	drain(worker, refuse, config->drain.pace, config->drain.timeout_ns);
 }
 
 static void on_message(struct worker *worker, const struct channel_message *message, int fd)
@@ -254,10 +252,6 @@ static void on_message(struct worker *worker, const struct channel_message *mess
 		tcp_close_pools(&worker->tcp);
 		loop_stop(worker->loop);
 		break;
-	case MESSAGE_LOG:
-		if (fd >= 0)
-			log_adopt_file(fd);
-		return;
 	case MESSAGE_READY:
 	case MESSAGE_STOPPED:
 		break;
@@ -280,7 +274,7 @@ static void on_channel(struct loop_io *io, int events)
 			on_master_gone(worker);
 			return;
 		}
-		if (error) { /* a log file for which there was no descriptor */
+		if (error) {
 			log_error("cannot take what the master sent: %s", strerror(-error));
 			continue;
 		}
@@ -307,42 +301,6 @@ static int collect_sockets(struct worker *worker)
 	return 0;
 }
 
-static size_t buffer_count(const struct worker *worker)
-{
-	size_t count = worker->args->config->buffer_memory_bytes / RELAY_BUFFER_BYTES / worker->args->workers;
-	return count > BUFFERS_MIN ? count : BUFFERS_MIN;
-}
-
-/* Pipes hold what slow readers have not taken, as buffers do. */
-static unsigned pipe_count(const struct worker *worker)
-{
-	return pipes_share(worker->args->workers, worker->args->descriptors, buffer_count(worker) * RELAY_BUFFER_BYTES);
-}
-
-static uint64_t own_descriptors(const struct worker *worker)
-{
-	return OWN_DESCRIPTORS + worker->n_sockets + 2 * pipe_count(worker) + tcp_box_descriptors(worker->args->config) +
-	       worker->args->places.bells->n;
-}
-
-/* Two descriptors a connection, and one connection more than max_connections, which is the one to be rejected. */
-static uint32_t session_capacity(const struct worker *worker)
-{
-	uint64_t own = own_descriptors(worker);
-	uint64_t by_descriptors = worker->args->descriptors > own + 2 ? (worker->args->descriptors - own) / 2 : 1;
-	uint64_t wanted = (uint64_t)worker->args->config->max_connections + 1;
-	return (uint32_t)(by_descriptors < wanted ? by_descriptors : wanted);
-}
-
-/* What is left for hot connections when all sessions have theirs; without anything left they use the room of sessions while it is free. */
-static uint32_t hot_capacity(const struct worker *worker)
-{
-	uint64_t taken = own_descriptors(worker) + 2 * (uint64_t)session_capacity(worker);
-	uint64_t left = worker->args->descriptors > taken ? worker->args->descriptors - taken : 0;
-	uint32_t most = tcp_hot_most(worker->args->config);
-	return left < most ? (uint32_t)left : most;
-}
-
 static void pin(const struct worker_args *args)
 {
 	int node;
@@ -365,12 +323,13 @@ static int set_up(struct worker *worker)
 		log_error("cannot give up privileges (become %s): %s", args->identity->user, strerror(-error));
 		return error;
 	}
-	choose_engine(worker);
 	error = collect_sockets(worker);
+	worker_make_room(&worker->room, args->config, args->workers, args->descriptors, worker->n_sockets, args->places.bells->n);
+	choose_engine(worker);
 	if (!error)
 		error = tcp_init(&worker->tcp, worker->loop, worker->ring, args->config, &args->places, args->shm, args->seat,
-		        session_capacity(worker), hot_capacity(worker), buffer_count(worker), pipe_count(worker), args->slot,
-		        worker->sockets, worker->n_sockets);
+		        worker->room.sessions, worker->room.hot, worker->room.buffers, worker->room.pipes, args->slot, worker->sockets,
+		        worker->n_sockets);
 	if (error) {
 		log_error("cannot set up: %s", strerror(-error));
 		return error;
@@ -386,6 +345,7 @@ int worker_run(const struct worker_args *args)
 	char name[32];
 	(void)snprintf(name, sizeof name, "worker %u", args->slot);
 	log_set_process(name);
+	lines_out_begin(&worker.lines, args->shm, args->seat, args->slot, args->places.log_bell);
 	signals_for_child();
 	int status = EXIT_FAILURE;
 	if (set_up(&worker))

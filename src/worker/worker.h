@@ -23,6 +23,7 @@ struct worker_args {
 	uint32_t generation;
 	int cpu; /* to pin to, -1 = none */
 	int channel;
+	int32_t master; /* pid */
 	const struct identity *identity;
 	uint64_t descriptors; /* the limit in force */
 };

@@ -2,6 +2,7 @@
 import difflib
 import os
 import pathlib
+import re
 import subprocess
 import unittest
 
@@ -24,6 +25,13 @@ class Generated(unittest.TestCase):
 
     def test_metrics_page(self):
         self.same("doc/metrics.md", "aegis-stat", "--metrics")
+
+    def test_verbs_of_aegisctl(self):
+        """The list of verbs in its manual."""
+        page = (SOURCE / "doc/aegisctl.1").read_text(encoding="utf-8")
+        written = re.search(r'^\.\\" begin: aegisctl --manual\n(.*?)^\.\\" end$', page, re.M | re.S)[1]
+        told = subprocess.run([BUILD / "aegisctl", "--manual"], capture_output=True, text=True, encoding="utf-8", timeout=30).stdout
+        self.assertEqual(written, told, "doc/aegisctl.1 is stale: run `make update-docs` and commit it")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,10 @@ def descriptors(pid):
 
 
 def title(pid):
-    return proc(pid, "cmdline").replace("\0", " ").strip()
+    try:
+        return proc(pid, "cmdline").replace("\0", " ").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # gone since it was listed
 
 
 def session_members(session):
@@ -172,7 +175,7 @@ class Aegis:
 
     _count = 0
 
-    def __init__(self, test, settings, *args, directory=None, config=None, environment=None, nobody=False, wrapper=(), ready=True, **popen):
+    def __init__(self, test, settings, *args, directory=None, config=None, environment=None, nobody=False, wrapper=(), ready=True, program=AEGIS, **popen):
         Aegis._count += 1
         self.test, self.lost, self.restarts = test, False, 0
         self.directory = pathlib.Path(directory) if directory else test.directory / f"run{Aegis._count}"
@@ -187,7 +190,7 @@ class Aegis:
         test.addCleanup(self.notifications.close)
         variables = {**os.environ, "NOTIFY_SOCKET": self.notifications.path, **(environment or {})}
         engine = [] if ENGINE is None or "engine" in libconfig(settings or "") else ["-e", f'engine = "{ENGINE}";']
-        command = [*wrapper, AEGIS, "-c", self.config, "-r", self.directory, *engine, *args]
+        command = [*wrapper, program, "-c", self.config, "-r", self.directory, *engine, *args]
         if nobody:
             popen.update(drop_to_nobody())
         with open(self.log_path, "wb") as log:
@@ -241,6 +244,24 @@ class Aegis:
     def must_reload(self, settings=None):
         if not self.reload(settings):
             raise AssertionError(f"the reload failed: {self.stat()['reloads']}")
+
+    def control_pids(self):
+        """Of all control processes, be they at work, in their trial or on their way out."""
+        found = []
+        for pid in session_members(self.pid):
+            try:
+                if title(pid).startswith("aegis: control"):
+                    found.append(pid)
+            except OSError:
+                pass  # gone since
+        return sorted(found)
+
+    def control_pid(self, *others):
+        """The control process that is at work, when it is none of the others; waits for there being exactly one."""
+        def look():
+            pids = self.control_pids()
+            return len(pids) == 1 and pids[0] not in others and title(pids[0]) == "aegis: control" and pids[0]
+        return wait_until(look, lambda: f"one control process at work: {[(pid, title(pid)) for pid in self.control_pids()]}")
 
     def wait_exit(self, seconds=20.0):
         try:

@@ -1,4 +1,4 @@
-"""The control process: one, without privileges or sockets, replaced when it dies, and never missed by clients meanwhile."""
+"""The control process: one, always, without privileges or sockets of clients, replaced when it dies, and never missed by clients meanwhile."""
 import contextlib
 import os
 import re
@@ -6,31 +6,12 @@ import signal
 import socket
 import threading
 
+import admin
 import aegis
-from aegis import AEGIS, AEGIS_STAT, NOBODY, ROOT, SLOW, Case, Echo, Load, bind, echo, free_address, need, proc, run, session_members, title, wait_until
+from aegis import AEGIS, AEGIS_STAT, NOBODY, ROOT, SLOW, Case, Echo, Load, bind, echo, free_address, need, proc, run, wait_until
 
 FAST = {"type": "tcp", "interval": "200ms", "fast_interval": "50ms", "timeout": "2s"}
 CHECKED = {"health": FAST}
-
-
-def control_pids(proxy):
-    """Of all control processes, be they at work or in their trial."""
-    found = []
-    for pid in session_members(proxy.pid):
-        try:
-            if title(pid).startswith("aegis: control"):
-                found.append(pid)
-        except OSError:
-            pass  # gone since
-    return sorted(found)
-
-
-def at_work(proxy, *others):
-    """The pid of the one that is at work, when it is none of the others; waits for it."""
-    def look():
-        pids = control_pids(proxy)
-        return len(pids) == 1 and pids[0] not in others and title(pids[0]) == "aegis: control" and pids[0]
-    return wait_until(look, lambda: f"one control process at work: {[(pid, title(pid)) for pid in control_pids(proxy)]}")
 
 
 def metric(proxy, name):
@@ -41,6 +22,12 @@ def metric(proxy, name):
 def socket_inodes(pid):
     links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     return {link[len("socket:["):-1] for link in links if link.startswith("socket:[")}
+
+
+def admin_inodes(proxy):
+    """Of the socket that is always there, in a build that serves it."""
+    path = os.path.join(proxy.directory, "admin.sock")
+    return {line.split()[6] for line in proc(proxy.pid, "net/unix").splitlines() if line.endswith(" " + path)}
 
 
 def listening_inodes(pid):
@@ -89,39 +76,37 @@ class Processes(Case):
         self.echo = Echo(self)
         return self.proxy(self.echo.address, upstream=CHECKED, **settings)
 
-    def test_there_is_one_where_it_is_needed(self):
+    def test_there_is_always_one(self):
         server = Echo(self)
         plain, checked = aegis.app(server.address), aegis.app(server.address, upstream=CHECKED)
+        named = aegis.app(f"localhost:{aegis.parse(server.address)[1][1]}")
         proxy = self.aegis(plain)
-        self.assertEqual(control_pids(proxy), [])
-        proxy.must_reload(checked)
-        at_work(proxy)
-        proxy.must_reload(plain)
-        wait_until(lambda: not control_pids(proxy), "no control process")
-        proxy.must_reload(aegis.app(f"localhost:{aegis.parse(server.address)[1][1]}"))
-        at_work(proxy)
-        proxy.must_reload(plain)
-        wait_until(lambda: not control_pids(proxy), "no control process")
+        pid = proxy.control_pid()
+        for settings in (checked, plain, named, plain):
+            proxy.must_reload(settings)
+            pid = proxy.control_pid(pid)
+        self.assertEqual(metric(proxy, "aegis_control_restarts_total"), 0)
 
     def test_it_has_no_sockets_of_clients(self):
         proxy, address = self.checked(workers=4)
         sock = self.connect(address)
         echo(sock)
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         own = socket_inodes(pid)
         self.assertTrue(own, "the channel")
-        self.assertEqual(own & listening_inodes(pid), set())
+        listening = own & listening_inodes(pid)
+        self.assertEqual(listening, admin_inodes(proxy), "the socket of the operator, and no other")
         for worker in proxy.workers():
             self.assertEqual(own & socket_inodes(worker["pid"]), set())
         links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
         self.assertLess(sum("[eventfd]" not in link for link in links), 20, f"but for the bells: {links}")
         proxy.must_reload(aegis.app(self.echo.address, upstream=CHECKED, workers=2))
-        pid = at_work(proxy, pid)
-        self.assertEqual(socket_inodes(pid) & listening_inodes(pid), set())
+        pid = proxy.control_pid(pid)
+        self.assertEqual(socket_inodes(pid) & listening_inodes(pid), listening)
 
     def test_it_has_no_privileges(self):
         proxy, _ = self.checked()
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         status = dict(line.split(":\t", 1) for line in proc(pid, "status").splitlines() if ":\t" in line)
         for capabilities in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
             self.assertEqual(int(status[capabilities], 16), 0, capabilities)
@@ -133,11 +118,11 @@ class Processes(Case):
 
     def test_signals_are_not_for_it(self):
         proxy, _ = self.checked()
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGPIPE):
             os.kill(pid, number)
         proxy.must_reload(aegis.app(self.echo.address, upstream=CHECKED))  # the master hears of a death before it ends one
-        at_work(proxy, pid)
+        proxy.control_pid(pid)
         self.assertEqual(metric(proxy, "aegis_control_restarts_total"), 0)
 
     def test_libraries_of_http_checks_are_loaded_there_only(self):
@@ -145,11 +130,11 @@ class Processes(Case):
             self.skipTest("no libcurl here")
         server = Checks(self)
         proxy = self.aegis(aegis.app(server.address, upstream={"health": {**FAST, "type": "http"}}))
-        self.assertIn("libcurl", proc(at_work(proxy), "maps"))
+        self.assertIn("libcurl", proc(proxy.control_pid(), "maps"))
         for pid in (proxy.pid, *(worker["pid"] for worker in proxy.workers())):
             self.assertNotIn("libcurl", proc(pid, "maps"))
         proxy.must_reload(aegis.app(server.address, upstream=CHECKED))
-        self.assertNotIn("libcurl", proc(at_work(proxy), "maps"))
+        self.assertNotIn("libcurl", proc(proxy.control_pid(), "maps"))
 
 
 class Deaths(Case):
@@ -164,10 +149,10 @@ class Deaths(Case):
         load = Load(self, address)
         pid = None
         for _ in range(4):
-            pid = at_work(proxy, pid)
+            pid = proxy.control_pid(pid)
             load.wait_more()
             os.kill(pid, signal.SIGKILL)
-        at_work(proxy, pid)
+        proxy.control_pid(pid)
         load.wait_more()
         load.stop()
         self.assertEqual([worker["pid"] for worker in proxy.workers()], workers)
@@ -177,36 +162,87 @@ class Deaths(Case):
         proxy.wait_log(f"server bad ({dead}) is up again")
 
     def test_one_that_keeps_dying_is_replaced_ever_later(self):
+        """But after half a second at the most, for nobody writes the access log meanwhile."""
         proxy, address = self.proxy(Echo(self).address, upstream=CHECKED)
         pid = None
-        while "the control process keeps dying" not in proxy.log():
-            pid = at_work(proxy, pid)
+        while proxy.log().count("the control process keeps dying: the next try in 500 ms") < 2:
+            pid = proxy.control_pid(pid)
             os.kill(pid, signal.SIGKILL)
         echo(self.connect(address))
-        at_work(proxy, pid)
+        proxy.control_pid(pid)
 
     def test_one_that_stands_still_is_replaced(self):
         proxy, _ = self.proxy(Echo(self).address, upstream=CHECKED)
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         os.kill(pid, signal.SIGSTOP)
-        at_work(proxy, pid)
+        proxy.control_pid(pid)
         proxy.wait_log(f"the control process (pid {pid}) has not been heard of")
         self.assertEqual(metric(proxy, "aegis_control_restarts_total"), 1)
 
     def test_it_does_not_outlive_the_master(self):
         proxy, _ = self.proxy(Echo(self).address, upstream=CHECKED)
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         os.kill(proxy.pid, signal.SIGKILL)
         wait_until(lambda: not aegis.alive(pid), "the control process to be gone")
 
-    def test_gone_when_drained_and_back_with_a_reload(self):
-        proxy, _ = self.proxy(Echo(self).address, upstream=CHECKED)
-        at_work(proxy)
+    def test_drained_it_checks_nothing_and_answers(self):
+        admin.need()
+        server = Checks(self)
+        proxy, _ = self.proxy(server.address, upstream=CHECKED)
+        pid = proxy.control_pid()
+        server.wait_more(2)
         proxy.send(signal.SIGWINCH)
         proxy.wait_stat(lambda stat: stat["state"] == "drained", "drained")
-        self.assertEqual(control_pids(proxy), [])
+        self.assertEqual(admin.get(proxy.directory, "/status").json["state"], "drained")  # it has rested since it heard of that
+        count = server.count
+        os.kill(pid, signal.SIGKILL)
+        pid = proxy.control_pid(pid)
+        self.assertEqual(admin.get(proxy.directory, "/status").json["state"], "drained")
+        self.assertLessEqual(server.count - count, 1, "one may have been on its way")
         proxy.must_reload()
-        at_work(proxy)
+        proxy.control_pid(pid)
+        server.wait_more(2)
+
+    def test_drained_it_is_replaced_whatever_the_file_says(self):
+        """A new one gets the settings that were last in force; a file that is being edited must not shut the operator out."""
+        admin.need()
+        proxy, _ = self.proxy(Echo(self).address)
+        pid = proxy.control_pid()
+        proxy.send(signal.SIGWINCH)
+        proxy.wait_stat(lambda stat: stat["state"] == "drained", "drained")
+        good = proxy.config.read_text()
+        proxy.config.write_text("nonsense = ")
+        os.kill(pid, signal.SIGKILL)
+        pid = proxy.control_pid(pid)
+        self.assertEqual(admin.get(proxy.directory, "/status").json["state"], "drained")
+        self.assertNotIn("nonsense", proxy.log())
+        (proxy.directory / "settings").unlink()
+        os.kill(pid, signal.SIGKILL)
+        proxy.wait_log("cannot start the control process: Invalid argument")
+        self.assertIn("nonsense", proxy.log())
+        proxy.config.write_text(good)
+        proxy.control_pid(pid)
+        answer = admin.post(proxy.directory, "/undrain")
+        self.assertEqual(answer.status, 200, answer)
+
+    def test_it_is_there_until_the_last_connection_has_ended(self):
+        admin.need()
+        proxy, address = self.proxy(Echo(self).address, upstream=CHECKED, drain={"timeout": "60s"})
+        sock = self.connect(address)
+        echo(sock)
+        pid = proxy.control_pid()
+        proxy.send(signal.SIGTERM)
+        proxy.wait_stat(lambda stat: stat["state"] == "stopping", "stopping")
+        status = admin.get(proxy.directory, "/status").json
+        self.assertEqual((status["state"], status["connections"]["active"]), ("stopping", 1))
+        self.assertEqual(admin.get(proxy.directory, "/health").status, 503)
+        self.assertEqual(admin.post(proxy.directory, "/reload").status, 409)
+        os.kill(pid, signal.SIGKILL)
+        proxy.control_pid(pid)
+        echo(sock)
+        sock.close()
+        self.assertEqual(proxy.wait_exit(), 0)
+        self.assertFalse(os.path.exists(os.path.join(proxy.directory, "admin.sock")))
 
     def limit_descriptors(self, pid, limit):
         """Set the limit of a process, as its own user may; returns what it was."""
@@ -219,14 +255,14 @@ class Deaths(Case):
     def test_a_full_table_of_descriptors_says_nothing_of_servers(self):
         server = Checks(self)
         proxy, _ = self.proxy(server.address, upstream=CHECKED)
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         server.wait_more(2)
         before = self.limit_descriptors(pid, 3)
         proxy.wait_log("cannot be checked: cannot connect: Too many open files; it stays what it was")
         self.limit_descriptors(pid, before)
         server.wait_more(3)
         self.assertNotIn("is down", proxy.log())
-        self.assertEqual(at_work(proxy), pid)
+        self.assertEqual(proxy.control_pid(), pid)
 
 
 class Reloads(Case):
@@ -238,12 +274,12 @@ class Reloads(Case):
         settings = aegis.app(rows, upstream=CHECKED, drain={"timeout": "0s", "max_generations": 16})
         proxy = self.aegis(settings)
         held = []
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         for _ in range(8):
             held.append(self.connect(proxy.address()))
             echo(held[-1])
             proxy.must_reload(settings)
-            pid = at_work(proxy, pid)
+            pid = proxy.control_pid(pid)
         self.assertEqual(len({worker["generation"] for worker in proxy.stat()["workers"]}), 9)
         server.wait_more(1)
         first, started = server.count, aegis.time.monotonic()
@@ -257,11 +293,11 @@ class Reloads(Case):
 
     def test_one_that_fails_leaves_it_alone(self):
         proxy, address = self.proxy(Echo(self).address, upstream=CHECKED)
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         taken = bind()
         self.addCleanup(taken.close)
         self.assertFalse(proxy.reload(aegis.app(Echo(self).address, upstream=CHECKED, listener={"address": aegis.form(taken)})))
-        self.assertEqual(control_pids(proxy), [pid])
+        self.assertEqual(proxy.control_pids(), [pid])
         echo(self.connect(address))
 
     def hanging(self):
@@ -279,11 +315,11 @@ class Reloads(Case):
         """Aegis with a reload under way that waits for the first check of a server that does not answer: (Aegis, the two pids)."""
         server = Echo(self)
         proxy = self.aegis(aegis.app({"name": "a", "address": server.address}, upstream=CHECKED))
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         proxy.write(aegis.app([{"name": "a", "address": server.address}, {"name": "b", "address": self.hanging()}], upstream=CHECKED, **settings))
         self.mark = proxy.notifications.mark()
         proxy.send(signal.SIGHUP)
-        other = wait_until(lambda: [other for other in control_pids(proxy) if other != pid], "one in its trial")[0]
+        other = wait_until(lambda: [other for other in proxy.control_pids() if other != pid], "one in its trial")[0]
         return proxy, pid, other
 
     def test_the_trial_of_one_that_is_killed(self):
@@ -291,7 +327,7 @@ class Reloads(Case):
         os.kill(other, signal.SIGKILL)
         proxy.notifications.wait("READY=1", since=self.mark)
         self.assertEqual(proxy.stat()["reloads"]["ok"], 1)
-        at_work(proxy, pid, other)
+        proxy.control_pid(pid, other)
 
     def test_a_trial_that_is_killed_stands_still(self):
         """Nobody waits for it longer than two seconds."""
@@ -299,7 +335,7 @@ class Reloads(Case):
         os.kill(other, signal.SIGSTOP)
         proxy.notifications.wait("READY=1", since=self.mark)
         self.assertEqual(proxy.stat()["reloads"]["ok"], 1)
-        at_work(proxy, pid, other)
+        proxy.control_pid(pid, other)
 
     def test_a_stop_in_the_trial(self):
         proxy, _, _ = self.in_trial({})
@@ -309,7 +345,7 @@ class Reloads(Case):
         proxy, pid, other = self.in_trial({})
         os.kill(pid, signal.SIGKILL)
         proxy.notifications.wait("READY=1", since=self.mark)
-        self.assertEqual(at_work(proxy, pid), other)
+        self.assertEqual(proxy.control_pid(pid), other)
 
     def test_its_log_is_opened_again(self):
         server, path = Checks(self), self.directory / "log.aegis"
@@ -317,7 +353,7 @@ class Reloads(Case):
             path.touch()
             os.chown(path, NOBODY, NOBODY)
         proxy = self.aegis(aegis.app({"name": "a", "address": server.address}, upstream=CHECKED, log={"target": str(path)}))
-        at_work(proxy)
+        proxy.control_pid()
         path.rename(self.directory / "log.old")
         proxy.send(signal.SIGUSR1)
         wait_until(lambda: path.exists() and "log file opened again" in path.read_text(), "the new file")
@@ -352,10 +388,10 @@ class WithoutLibcurl(Case):
     def test_a_reload_is_refused(self):
         server = Echo(self)
         proxy = self.aegis(aegis.app(server.address, upstream=CHECKED), environment=self.environment)
-        pid = at_work(proxy)
+        pid = proxy.control_pid()
         self.assertFalse(proxy.reload(self.settings))
         self.assertIn("a health check or the resolver cannot work as set", proxy.stat()["reloads"]["last_note"])
-        self.assertEqual(control_pids(proxy), [pid])
+        self.assertEqual(proxy.control_pids(), [pid])
         echo(self.connect(proxy.address()))
 
 

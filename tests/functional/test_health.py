@@ -378,7 +378,7 @@ class Names(Case):
         for _ in range(3):  # and what was learnt stays
             proxy.must_reload()
             self.assertEqual(ask(address), "second")
-        os.kill(next(pid for pid in aegis.session_members(proxy.pid) if aegis.title(pid) == "aegis: control"), signal.SIGKILL)
+        os.kill(proxy.control_pid(), signal.SIGKILL)
         proxy.wait_log("the control process is replaced")
         self.assertEqual(ask(address), "second")
 

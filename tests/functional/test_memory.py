@@ -35,8 +35,8 @@ class Memory(Case):
             raise unittest.SkipTest("the C library does not let calls to its allocator be counted")
 
     def start(self, servers, **settings):
-        """Aegis with one worker: sets pid and address."""
-        self.proxy = self.aegis(aegis.app(servers, workers=1, **settings), environment=self.environment)
+        """Aegis with one worker: sets pid and address. Its flight recorder is full after the warm-up."""
+        self.proxy = self.aegis(aegis.app(servers, workers=1, flight_recorder="4k", **settings), environment=self.environment)
         self.address = self.proxy.address()
         self.pid = self.proxy.workers()[0]["pid"]
 

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 
+import admin
 import aegis
 from aegis import SLOW, Backend, Case, how_it_ends, receive, receive_line, reset, wait_until
 
@@ -522,6 +523,9 @@ class Stale(Pools):
         self.assertEqual(self.stopped_worker(proxy, address, request("/post", "POST", "body"), meanwhile)[1], "#1#/post")
         self.assertEqual(self.pool(proxy)["stale_retries"], 1)
         self.assertNotIn(b"/post", bytes(self.server.heard[0]))
+        proxy.wait_closes("finished", 2)
+        steps = [step["step"] for step in admin.get(proxy.directory, "/why?address=127.0.0.1").json["connections"][0]["steps"]]
+        self.assertEqual(steps, ["accepted", "server chosen", "connected", "stale connection", "connected", "first byte", "closed"])
 
     def spoiled_under_a_client(self, data):
         """What the server says before the request comes is nobody's; returns what the client got."""

@@ -4,7 +4,6 @@ import copy
 import ctypes
 import fcntl
 import os
-import random
 import resource
 import selectors
 import signal
@@ -15,8 +14,10 @@ import threading
 import time
 import unittest
 
+import admin
 import aegis
-from aegis import KIB, Backend, Case, Demo, Echo, Load, bind, dial, echo, form, free_address, how_it_ends, receive_line, refused, wait_until
+from aegis import KIB, Backend, Case, Demo, Echo, Load, bind, dial, echo, form, free_address, how_it_ends, ordinary_port, receive_line, refused, \
+    wait_until
 
 PR_CAPBSET_DROP, CAP_SETGID, CAP_SETUID = 24, 6, 7
 
@@ -35,15 +36,6 @@ def with_listener(settings, name, address, upstream="app", **more):
 def only_generation(proxy, number, seconds=15.0):
     return proxy.wait_stat(lambda stat: {worker["generation"] for worker in stat["workers"]} == {number}, f"only generation {number}",
                            seconds)
-
-
-def ordinary_port():
-    """A port that is free on every address, and that the kernel gives to nobody who does not ask for it by number."""
-    for port in random.Random(os.getpid()).sample(range(20000, 32000), 200):
-        with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as sock, contextlib.suppress(OSError):
-            sock.bind(("", port))
-            return port
-    raise unittest.SkipTest("no port is free on every address")
 
 
 @contextlib.contextmanager
@@ -104,7 +96,7 @@ class Starts(Case):
             with dial(proxy.address("noisy")) as sock:
                 how_it_ends(sock)
             proxy.wait_closes("connect_refused", number, "noisy")  # the worker has told of it
-            proxy.send(signal.SIGUSR2)  # not used: the master tells of it
+            proxy.send(signal.SIGUSR1)  # the master tells of it
             proxy.must_reload()
             for sock in held:
                 echo(sock, b"and nothing else")
@@ -381,28 +373,29 @@ class Workers(Case):
         proxy.check_gone()
 
     def test_no_descriptor_for_the_new_log(self):
-        """A worker without a descriptor for the new log file goes on serving, and does not take that for the master's end."""
+        """A control process without a descriptor for the new log file goes on, and does not take that for the master's end."""
         log = self.directory / "log-file"
         same_user = {"user": "root"} if aegis.ROOT else {}  # whose limits may be set from here
         proxy, address = self.proxy(Echo(self).address, workers=1, log={"target": str(log)}, **same_user)
         held = [self.connect(address) for _ in range(3)]
         for sock in held:
             echo(sock)
-        pid = proxy.workers()[0]["pid"]
+        pid = proxy.control_pid()
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        most = max(int(number) for number in os.listdir(f"/proc/{pid}/fd")) + 1
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, limits[1]))
+        used = {int(number) for number in os.listdir(f"/proc/{pid}/fd")}
+        first_free = next(number for number in range(len(used) + 1) if number not in used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (first_free, limits[1]))
         log.rename(self.directory / "log-file.1")
         proxy.send(signal.SIGUSR1)
         wait_until(lambda: "cannot take what the master sent" in log.read_text() + (self.directory / "log-file.1").read_text()
-                   if log.exists() else False, "the worker to complain")
+                   if log.exists() else False, "the control process to complain")
         for sock in held:
             echo(sock, b"as if nothing had happened")
             sock.close()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
         with dial(address) as sock:
             echo(sock)
-        self.assertEqual([worker["pid"] for worker in proxy.workers()], [pid])
+        self.assertEqual(proxy.control_pid(), pid)
 
 
 class Reloads(Case):
@@ -462,6 +455,19 @@ class Reloads(Case):
         proxy.must_reload()
         with dial(proxy.address()) as sock:
             echo(sock)
+
+    def test_reload_overtaken_by_a_drain(self):
+        """The settings were not refused: something else came in between."""
+        admin.need()
+        proxy = self.slow()
+        answers = []
+        asker = threading.Thread(target=lambda: answers.append(admin.post(proxy.directory, "/reload")))
+        asker.start()
+        proxy.wait_stat(lambda stat: stat["state"] == "reloading", "a reload to be under way")
+        self.assertEqual(admin.post(proxy.directory, "/drain").status, 200)
+        asker.join()
+        self.assertEqual(answers[0].status, 409, answers[0])
+        self.assertIn("a drain was asked for", answers[0].json["error"])
 
     def test_more_generations_than_there_is_room_for(self):
         """drain.max_generations raised by a reload takes effect at the next start: told, and reloads go on to work meanwhile."""

@@ -11,6 +11,7 @@ import subprocess
 import termios
 import threading
 import traceback
+import unittest
 
 from ground import AEGIS_DEMO, KIB, OWN_ADDRESS, SLOW, join, wait_until
 
@@ -183,6 +184,15 @@ def free_address():
     with socket.socket() as sock:
         sock.bind((OWN_ADDRESS, 0))
         return form(sock)
+
+
+def ordinary_port():
+    """A port that is free on every address, and that the kernel gives to nobody who does not ask for it by number."""
+    for port in random.Random(os.getpid()).sample(range(20000, 32000), 200):
+        with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as sock, contextlib.suppress(OSError):
+            sock.bind(("", port))
+            return port
+    raise unittest.SkipTest("no port is free on every address")
 
 
 def refused(address):

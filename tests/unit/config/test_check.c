@@ -196,6 +196,54 @@ static void the_bounds_of_the_resolver(void **state)
 	config_free(load_text(LISTENER UPSTREAM "resolver = { min_ttl = \"1m\"; max_ttl = \"60s\"; };"));
 }
 
+static void admin_is_not_open_to_the_world(void **state)
+{
+	(void)state;
+	static const char open[] =
+	        ": is open to other machines, and nothing protects it; set admin.token_file, or write an address of this "
+	        "machine (127.0.0.1, [::1])\n";
+	static const char *const worlds[] = { "0.0.0.0:9090", ":9090", "*:9090", "[::]:9090", "192.0.2.1:9090", "[2001:db8::1]:9090" };
+	static const char *const locals[] = { "", "127.0.0.1:9090", "127.9.9.9:9090", "[::1]:9090", "127.0.0.1:0" };
+	static const char *const keys[] = { "address", "metrics_address" };
+	char text[512], expected[256];
+	for (size_t key = 0; key < ARRAY_LEN(keys); key++) {
+		for (size_t i = 0; i < ARRAY_LEN(worlds); i++) {
+			snprintf(text, sizeof text, LISTENER UPSTREAM "admin = { %s = \"%s\"; };", keys[key], worlds[i]);
+			snprintf(expected, sizeof expected, "aegis.conf:3: admin.%s%s", keys[key], open);
+			assert_string_equal(errors_of_text(text), expected);
+			snprintf(text, sizeof text, LISTENER UPSTREAM "admin = { %s = \"%s\"; token_file = \"/etc/token\"; };", keys[key],
+			        worlds[i]);
+			config_free(load_text(text));
+		}
+		for (size_t i = 0; i < ARRAY_LEN(locals); i++) {
+			snprintf(text, sizeof text, LISTENER UPSTREAM "admin = { %s = \"%s\"; };", keys[key], locals[i]);
+			config_free(load_text(text));
+		}
+	}
+}
+
+static void admin_has_a_place_of_its_own(void **state)
+{
+	(void)state;
+	assert_string_equal(
+	        errors_of_text("listeners = ( { address = \"127.0.0.1:1\"; } );\n" UPSTREAM "admin = {\naddress = \"127.0.0.1:1\"; };"),
+	        "aegis.conf:4: admin.address: is where listeners[0] (\"127.0.0.1:1\") listens; change one of the two\n");
+	assert_string_equal(errors_of_text(LISTENER UPSTREAM "admin = { address = \"127.0.0.1:2\";\nmetrics_address = \"127.0.0.1:2\"; };"),
+	        "aegis.conf:4: admin.metrics_address: is the address of the admin API, which has the metrics, too; leave it out, or write "
+	        "another one\n");
+	config_free(load_text(LISTENER UPSTREAM "admin = { address = \"127.0.0.1:0\"; metrics_address = \"127.0.0.1:0\"; };"));
+	static const char *const wrong[] = { "9090", "localhost:9090", "unix:/tmp/x", "fd:3", "systemd:x", "127.0.0.1" };
+	char text[512];
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		snprintf(text, sizeof text, LISTENER UPSTREAM "admin = { address = \"%s\"; };", wrong[i]);
+		assert_non_null(strstr(errors_of_text(text), "aegis.conf:3: admin.address: is \""));
+	}
+	assert_string_equal(errors_of_text(LISTENER UPSTREAM "admin = { token_file = \"token\"; };"),
+	        "aegis.conf:3: admin.token_file: is \"token\": it does not start with \"/\"; write an absolute path between quotes, or "
+	        "\"\" for "
+	        "none\n");
+}
+
 static void one_mistake_is_told_once(void **state)
 {
 	(void)state;
@@ -227,6 +275,8 @@ int main(void)
 		cmocka_unit_test(nobody_connects_to_itself),
 		cmocka_unit_test(what_is_kept_must_be_understood),
 		cmocka_unit_test(the_bounds_of_the_resolver),
+		cmocka_unit_test(admin_is_not_open_to_the_world),
+		cmocka_unit_test(admin_has_a_place_of_its_own),
 		cmocka_unit_test(one_mistake_is_told_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, remove_directory);

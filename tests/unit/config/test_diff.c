@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "config/diff.h"
+#include "config/options.h"
 #include "loading.h"
 
 struct told {
@@ -138,12 +139,12 @@ static void a_long_value_is_compared_in_full_and_shown_cut_off(void **state)
 
 	memset(long_text, 'x', 1000);
 	long_text[1000] = '\0';
-	snprintf(one, sizeof one, UPSTREAM_WITH("health = { send = \"%s\"; };"), long_text);
+	snprintf(one, sizeof one, UPSTREAM_WITH("health = { send = \"\"; expect = \"%s\"; };"), long_text);
 	long_text[999] = 'y';
-	snprintf(other, sizeof other, UPSTREAM_WITH("health = { send = \"%s\"; };"), long_text);
+	snprintf(other, sizeof other, UPSTREAM_WITH("health = { send = \"\"; expect = \"%s\"; };"), long_text);
 	diff(one, other, &told);
 	assert_int_equal(told.count, 1);
-	assert_string_equal(told.path, "upstreams.app.health.send");
+	assert_string_equal(told.path, "upstreams.app.health.expect");
 	assert_non_null(strstr(told.bytes, "xxx... -> \"xxx"));
 	assert_true(told.text.length < 500);
 }
@@ -185,6 +186,79 @@ static void every_row_is_compared(void **state)
 	config_free(new);
 }
 
+/* --- secrets ---------------------------------------------------------------------------------------------------------------- */
+
+#define SEND(text) UPSTREAM_WITH("health = { send = \"" text "\"; };")
+
+static void secrets_are_compared_and_not_shown(void **state)
+{
+	(void)state;
+	differs(SEND("AUTH one"), SEND("AUTH two"), "upstreams.app.health.send (hidden) -> (hidden)\n");
+	differs(SEND(""), SEND("AUTH two"), "upstreams.app.health.send \"\" -> (hidden)\n");
+	/* what was written down without it, as config_dump_bare() does */
+	differs(SEND("(hidden)"), SEND("AUTH two"), "");
+	differs(SEND("(hidden)"), SEND(""), "upstreams.app.health.send (hidden) -> \"\"\n");
+	differs(SEND(""), SEND("(hidden)"), "upstreams.app.health.send \"\" -> (hidden)\n");
+}
+
+/* --- where ----------------------------------------------------------------------------------------------------------------- */
+
+struct places {
+	char bytes[2048];
+	struct text text;
+};
+
+static void add_index(struct text *text, size_t index)
+{
+	if (index == CONFIG_NOWHERE)
+		text_add(text, " -");
+	else
+		text_add(text, " %zu", index);
+}
+
+static void on_place(void *arg, const struct config_change *change)
+{
+	struct places *places = arg;
+
+	text_add(&places->text, "%s:", change->path);
+	add_index(&places->text, change->old.listener);
+	add_index(&places->text, change->old.upstream);
+	add_index(&places->text, change->old.server);
+	text_add(&places->text, " |");
+	add_index(&places->text, change->new.listener);
+	add_index(&places->text, change->new.upstream);
+	add_index(&places->text, change->new.server);
+	text_add(&places->text, "\n");
+}
+
+static void it_says_where_it_is_in_either_tree(void **state)
+{
+	(void)state;
+	struct places places = { .text.cut = false };
+	struct config *old =
+	        load_text("listeners = ( { name = \"x\"; address = \":1\"; upstream = \"one\"; }, { name = \"l\"; address = \":2\"; "
+	                  "upstream = \"two\"; } );\n"
+	                  "upstreams = ( { name = \"one\"; servers = ( { address = \"h:1\"; } ); },\n"
+	                  "  { name = \"two\"; servers = ( " A ", " B " ); } );\n");
+	struct config *new =
+	        load_text("listeners = ( { name = \"l\"; address = \":2\"; upstream = \"two\"; backlog = 9; } ); workers = 5;\n"
+	                  "upstreams = ( { name = \"two\"; retries = 1; servers = ( { name = \"c\"; address = \"10.0.0.3:1\"; },\n"
+	                  "  { name = \"b\"; address = \"10.0.0.2:1\"; weight = 1; } ); } );\n");
+
+	places.text = text_of(places.bytes, sizeof places.bytes);
+	config_diff(old, new, on_place, &places);
+	assert_string_equal(places.bytes, "workers: - - - | - - -\n"
+	                                  "listeners.x: 0 - - | - - -\n"
+	                                  "listeners.l.backlog: 1 - - | 0 - -\n"
+	                                  "upstreams.one: - 0 - | - - -\n"
+	                                  "upstreams.two.retries: - 1 - | - 0 -\n"
+	                                  "upstreams.two.servers.a: - 1 0 | - 0 -\n"
+	                                  "upstreams.two.servers.c: - 1 - | - 0 0\n"
+	                                  "upstreams.two.servers.b.weight: - 1 1 | - 0 1\n");
+	config_free(old);
+	config_free(new);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +270,8 @@ int main(void)
 		cmocka_unit_test(lists_of_texts_differ_by_their_elements),
 		cmocka_unit_test(a_long_value_is_compared_in_full_and_shown_cut_off),
 		cmocka_unit_test(every_row_is_compared),
+		cmocka_unit_test(secrets_are_compared_and_not_shown),
+		cmocka_unit_test(it_says_where_it_is_in_either_tree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, remove_directory);

@@ -25,6 +25,7 @@ static void the_defaults(void **state)
 	assert_string_equal(config->runtime_dir, runtime_dir_default(directory, sizeof directory));
 	assert_int_equal(config->max_connections, 100000);
 	assert_int_equal(config->buffer_memory_bytes, 256 << 20);
+	assert_int_equal(config->flight_recorder_bytes, 128 << 10);
 	assert_int_equal(config->log.level, LOG_LEVEL_INFO);
 	assert_string_equal(config->log.target, "stderr");
 	assert_int_equal(config->log.format, LOG_FORMAT_TEXT);

@@ -101,7 +101,8 @@ static void every_switch_works(void **state)
 		const struct option *option = option_find(object, object_rows[object].switch_key);
 		assert_non_null(option);
 		assert_non_null(option->without_group);
-		assert_true(option->type == OPTION_NUMBER || option->type == OPTION_DURATION || option->type == OPTION_ENUM);
+		assert_true(option->type == OPTION_NUMBER || option->type == OPTION_DURATION || option->type == OPTION_ENUM ||
+		            option->type == OPTION_TARGET);
 		memset(&any, 0xff, sizeof any);
 		value_set_default(option, false, &any);
 		assert_false(object_is_on(object, &any));

@@ -131,7 +131,7 @@ static void test_attach_to_a_truncated_file(void **state)
 	segment_make(&good, small.seats, small.listeners, small.servers);
 	size_t size = (size_t)shm_size_bytes(&small);
 	assert_int_equal(attach_changed(&good, size, size, 0, why, sizeof why), 0);
-	for (size_t cut = 0; cut < size; cut = cut < 2048 ? cut + 1 : cut + 997) {
+	for (size_t cut = 0; cut < size; cut += cut < 2048 ? 1 : size / 1000) {
 		assert_int_equal(attach_changed(&good, cut, size, 0, why, sizeof why), -EINVAL);
 		assert_non_null(strstr(why, cut < 68 ? "not a statistics segment" : "is cut short"));
 	}

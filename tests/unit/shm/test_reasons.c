@@ -36,6 +36,25 @@ static void test_classes(void **state)
 	assert_string_equal(reason_name(REASON_CONNECT_REFUSED), "connect_refused");
 }
 
+static void test_who_closed(void **state)
+{
+	(void)state;
+	assert_int_equal(reason_closer(REASON_FINISHED, false), CLOSER_CLIENT);
+	assert_int_equal(reason_closer(REASON_FINISHED, true), CLOSER_SERVER);
+	assert_int_equal(reason_closer(REASON_CLIENT_RESET, true), CLOSER_CLIENT);
+	assert_int_equal(reason_closer(REASON_CLIENT_LOST, true), CLOSER_CLIENT);
+	assert_int_equal(reason_closer(REASON_CLIENT_GAVE_UP, true), CLOSER_CLIENT);
+	assert_int_equal(reason_closer(REASON_SERVER_RESET, false), CLOSER_SERVER);
+	assert_int_equal(reason_closer(REASON_SERVER_LOST, false), CLOSER_SERVER);
+	assert_int_equal(reason_closer(REASON_KILLED, false), CLOSER_OPERATOR);
+	assert_int_equal(reason_closer(REASON_DRAIN_PACED, false), CLOSER_OPERATOR);
+	assert_int_equal(reason_closer(REASON_IDLE_TIMEOUT, true), CLOSER_AEGIS);
+	assert_int_equal(reason_closer(REASON_DENIED, false), CLOSER_AEGIS);
+	assert_int_equal(reason_closer(REASON_WORKER_DIED, false), CLOSER_AEGIS);
+	assert_string_equal(closer_name(CLOSER_OPERATOR), "operator");
+	assert_string_equal(closer_name((enum closer)4711), "unknown");
+}
+
 static void test_what_is_no_reason(void **state)
 {
 	(void)state;
@@ -49,6 +68,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_reason_has_its_own_words),
 		cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_who_closed),
 		cmocka_unit_test(test_what_is_no_reason),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

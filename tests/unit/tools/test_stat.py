@@ -1,19 +1,11 @@
-"""aegis-stat as a user meets it: options, exit codes, each output over a known segment, the live screen in a terminal."""
-import fcntl
+"""aegis-stat as a user meets it: options, exit codes, each output over a known segment."""
 import json
 import os
 import pathlib
-import pty
 import re
-import select
 import shutil
-import signal
-import stat
-import struct
 import subprocess
 import tempfile
-import termios
-import time
 import unittest
 
 BUILD = pathlib.Path(os.environ["AEGIS_BUILDDIR"])
@@ -35,8 +27,9 @@ class Instance:
         if self.process.stdout.readline() != "ready\n":
             raise RuntimeError("the fixture did not start")
 
-    def move(self):
-        self.process.stdin.write("\n")
+    def move(self, order=""):
+        """1 GB both ways, or what the order says: see stat_fixture.c."""
+        self.process.stdin.write(order + "\n")
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "moved\n"
 
@@ -194,155 +187,6 @@ class Trouble(Case):
         for option in ("-h", "--help"):
             self.assertIn("usage: aegis-stat", run(option).stdout)
         self.assertRegex(run("-V").stdout, r"\Aaegis-stat \d+\.\d+\.\d+\n\Z")
-
-
-class Terminal:
-    """aegis-stat -w in a terminal of its own."""
-
-    def __init__(self, *arguments, rows=24, columns=80, term="vt100"):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ["TERM"] = term
-            # The size is there before the program looks.
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            os.execv(STAT, [str(STAT), *arguments])
-        self.seen = b""  # what came since the last thing that was waited for
-        self.all = b""
-        self.status = None
-
-    def resize(self, rows, columns):
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def read(self, seconds=TIMEOUT):
-        """One more piece of output, or b"" at the end."""
-        if seconds <= 0 or not select.select([self.fd], [], [], seconds)[0]:
-            raise TimeoutError(self.seen[-2000:])
-        try:
-            piece = os.read(self.fd, 65536)
-        except OSError:
-            return b""
-        self.seen += piece
-        self.all += piece
-        return piece
-
-    def until(self, wanted):
-        deadline = time.monotonic() + TIMEOUT
-        while wanted not in self.seen:
-            if not self.read(deadline - time.monotonic()):
-                raise EOFError(self.seen[-2000:])
-        self.seen = self.seen[self.seen.index(wanted):]
-
-    def key(self, key):
-        os.write(self.fd, key)
-
-    def end(self):
-        """Everything up to the end, which must come by itself."""
-        while self.read():
-            pass
-        _, self.status = os.waitpid(self.pid, 0)
-        os.close(self.fd)
-        return self.seen
-
-
-class Live(Case):
-    LEAVE = b"\033[?7h\033[?25h\033[?1049l"
-
-    def open(self, **options):
-        terminal = Terminal("-r", self.folder, "-w", "0.1", **options)
-        terminal.until(b"q quits")
-        return terminal
-
-    def test_q_quits_and_restores(self):
-        for key in (b"q", b"\x03", b"\x04"):
-            terminal = self.open()
-            self.assertEqual(termios.tcgetattr(terminal.fd)[3] & (termios.ECHO | termios.ICANON), 0)
-            terminal.key(key)
-            terminal.until(self.LEAVE)
-            _, terminal.status = os.waitpid(terminal.pid, 0)
-            self.assertEqual(os.waitstatus_to_exitcode(terminal.status), 0)
-            os.close(terminal.fd)
-
-    def test_signals_restore(self):
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            terminal = self.open()
-            os.kill(terminal.pid, number)
-            terminal.until(self.LEAVE)
-            _, status = os.waitpid(terminal.pid, 0)
-            self.assertEqual(os.WTERMSIG(status), number)
-            os.close(terminal.fd)
-
-    def test_settings_are_given_back(self):
-        master, slave = pty.openpty()
-        before = termios.tcgetattr(slave)
-        environment = dict(os.environ, TERM="xterm")
-        process = subprocess.Popen([STAT, "-r", self.folder, "-w", "0.05", "-c", "2"], stdin=slave, stdout=slave, env=environment)
-        self.assertEqual(process.wait(TIMEOUT), 0)
-        self.assertEqual(termios.tcgetattr(slave), before)
-        self.assertIn(self.LEAVE, os.read(master, 1 << 20)[-4096:])
-        os.close(master)
-        os.close(slave)
-
-    def test_shows_live_numbers_within_the_screen(self):
-        terminal = self.open()
-        terminal.until(b"30.00 GB total")
-        self.instance.move()
-        terminal.until(b"32.00 GB total")
-        terminal.until(b"q quits")
-        terminal.key(b"q")
-        terminal.end()
-        text = terminal.all
-        for line in re.split(rb"\033\[\d+;1H", text)[1:]:
-            plain = line.split(b"\033[K")[0]
-            self.assertLessEqual(len(plain), 80, plain)
-            self.assertNotIn(b"\n", plain)
-        self.assertLessEqual(max(int(row) for row in re.findall(rb"\033\[(\d+);1H", text)), 24)
-
-    def test_follows_the_size_and_scrolls(self):
-        terminal = self.open(rows=10)
-        terminal.until(b"lines 1 to 9 of ")
-        terminal.key(b"j")
-        terminal.until(b"lines 2 to 10 of ")
-        terminal.key(b"\033[6~")
-        terminal.until(b"lines 11 to 19 of ")
-        terminal.key(b"\033[A")
-        terminal.until(b"lines 10 to 18 of ")
-        terminal.key(b"\033[5~")
-        terminal.key(b"k")
-        terminal.until(b"lines 1 to 9 of ")
-        terminal.resize(200, 40)
-        terminal.until(b"\033[200;1Hq quits\033[K")
-        terminal.key(b"q")
-        terminal.end()
-
-    def test_waits_for_an_instance_that_went(self):
-        terminal = self.open()
-        self.instance.end()
-        terminal.until(b"no Aegis is running")
-        self.instance = Instance(self.folder)
-        self.addCleanup(self.instance.end)
-        terminal.until(b"34 active")
-        terminal.key(b"q")
-        terminal.end()
-        self.assertEqual(os.waitstatus_to_exitcode(terminal.status), 0)
-
-    def test_stops_and_goes_on(self):
-        terminal = self.open()
-        os.kill(terminal.pid, signal.SIGTSTP)
-        self.assertTrue(os.WIFSTOPPED(os.waitpid(terminal.pid, os.WUNTRACED)[1]))
-        terminal.until(self.LEAVE)
-        self.assertNotEqual(termios.tcgetattr(terminal.fd)[3] & termios.ECHO, 0)
-        os.kill(terminal.pid, signal.SIGCONT)
-        terminal.until(b"\033[?1049h")
-        terminal.until(b"q quits")
-        terminal.key(b"q")
-        terminal.until(self.LEAVE)
-        terminal.end()
-        self.assertEqual(os.waitstatus_to_exitcode(terminal.status), 0)
-
-    def test_refuses_a_dumb_terminal(self):
-        terminal = Terminal("-r", self.folder, "-w", term="dumb")
-        self.assertIn(b"needs a terminal", terminal.end())
-        self.assertEqual(os.waitstatus_to_exitcode(terminal.status), 1)
 
 
 if __name__ == "__main__":
