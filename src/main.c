@@ -19,6 +19,7 @@
 #include "os/ring.h"
 #include "os/runtime_dir.h"
 #include "os/title.h"
+#include "udp/datagram.h"
 
 #define DEFAULT_FILE AEGIS_SYSCONFDIR "/aegis.conf"
 
@@ -144,6 +145,10 @@ static int version(void)
 	bool ring = ring_probe(why, sizeof why);
 	printf("%-12s yes\n", "epoll");
 	printf("%-12s %s%s\n", "io_uring", ring ? "yes" : "no: ", ring ? "" : why);
+	struct datagram_features udp;
+	datagram_probe(&udp);
+	printf("%-12s %s%s%s%s%s\n", "udp batches", udp.batches ? "yes: recvmmsg" : "no", udp.gro ? ", UDP_GRO" : "",
+	        udp.gso ? ", UDP_SEGMENT" : "", udp.why[0] ? "; " : "", udp.why);
 	const char *cares = resolver_cares_version();
 	printf("%-12s %s%s\n", "c-ares", cares ? "yes: " : "no: the C library resolves names, in a child process", cares ? cares : "");
 	char curl[160];

@@ -9,8 +9,17 @@ import svg
 from scale import CURVES, curve_of
 from targets import CLOSE, HIGHER_IS_BETTER, MET, MISSED, best_peer, judged, median
 
-BEGIN = "<!-- contrib/bench/run --update-doc writes from here -->"
 END = "<!-- to here -->"
+
+
+class Part:
+    """What is measured and written together: its works, where it stands on the page, and how its files begin."""
+
+    def __init__(self, title, begin, prefix, about, udp):
+        self.title, self.begin, self.prefix, self.about, self.udp = title, begin, prefix, about, udp
+
+    def works(self, works):
+        return [work for work in works if work.group.startswith("udp") == self.udp]
 
 RATIO_BARS = [("request-1", "request\n1 conn."), ("request-64", "request\n64 conn."), ("request-512", "request\n512 conn."),
               ("churn", "new\nconnection"), ("download-4", "download\n4 x 64 MB"), ("upload-4", "upload\n4 x 64 MB")]
@@ -132,14 +141,26 @@ handling of errors; *direct* is the load without a proxy. Requests on 64 and 512
 `aegis-bench`, unless another tool is named. All rounds are in [bench/rounds.csv](bench/rounds.csv), their medians in
 [bench/medians.csv](bench/medians.csv)."""
 
+ABOUT_UDP = """\
+Made on {date} by `contrib/bench/run --only udp,udp-sessions`: {cpus} CPUs ({cpu}{virtual}), Linux {kernel}, {versions}. Up to {rounds} rounds of
+{seconds:g} s, in which the contestants take turns; medians, and the range of all rounds. The server (`aegis-demo -u`), the proxy and the
+load generator (`aegis-udpblast`) share one CPU, also where a proxy has several workers. The CPU of a proxy is what the scheduler accounts to its workers, for
+each echo: a datagram there and one back. *ratio* is to nginx's stream module; HAProxy has no UDP. The floors are the smallest programs
+that do the work: *udp* with `recvmmsg` and `sendmmsg`, *udp segments* with `UDP_GRO` and `UDP_SEGMENT` as well, *udp single* with none of
+them; *direct* is the load without a proxy. All rounds are in [bench/udp-rounds.csv](bench/udp-rounds.csv), their medians in
+[bench/udp-medians.csv](bench/udp-medians.csv)."""
 
-def generated(works, run, table):
+PARTS = [Part("Side by side", "<!-- contrib/bench/run --update-doc writes from here -->", "", ABOUT, False),
+         Part("UDP side by side", "<!-- contrib/bench/run --update-doc writes UDP from here -->", "udp-", ABOUT_UDP, True)]
+
+
+def generated(part, works, run, table):
     about = dict(run["machine"], rounds=run["rounds"], seconds=run["seconds"])
     about["versions"] = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     about["virtual"] = ", virtual machine" if about["virtual"] else ""
     measured = [work for work in works if table.get(work.name)]
     pictures = plots(works, table)
-    parts = [ABOUT.format(**about), summary(table), losses(works, table), "### Targets", markdown(report.target_lines(table))]
+    parts = [part.about.format(**about), summary(table), losses(works, table), "### Targets", markdown(report.target_lines(table))]
     parts += [f"![{what} against the better peer](bench/{name}.svg)" for name, what in (("cpu", "CPU"), ("latency", "latency"))
               if name + ".svg" in pictures]
     parts.append("### Works")
@@ -160,19 +181,31 @@ def write_plots(directory, works, table):
             out.write(drawing)
 
 
+def put(text, part, section):
+    """The page with this section between the part's two comment lines, or at the end where they are missing."""
+    section = f"{part.begin}\n\n{section}\n{END}"
+    if part.begin not in text:
+        return text.rstrip("\n") + f"\n\n## {part.title}\n\n{section}\n"
+    head, rest = text.split(part.begin, 1)
+    return head + section + rest.split(END, 1)[1]
+
+
 def update(source, works, run, table):
-    """Put the report between its two comment lines in doc/benchmarks.md, or at the end where they are missing; plots and CSV beside it."""
+    """Write the parts of which everything was measured into doc/benchmarks.md; plots and CSV beside it. Returns their titles."""
     page = os.path.join(source, "doc", "benchmarks.md")
+    beside = os.path.join(source, "doc", "bench")
     with open(page) as current:
         text = current.read()
-    section = f"{BEGIN}\n\n{generated(works, run, table)}\n{END}"
-    if BEGIN in text and END in text:
-        head, rest = text.split(BEGIN, 1)
-        text = head + section + rest.split(END, 1)[1]
-    else:
-        text = text.rstrip("\n") + f"\n\n## Side by side\n\n{section}\n"
-    beside = os.path.join(source, "doc", "bench")
-    write_plots(beside, works, table)
-    report.write_csv(beside, run["raw"], table)
+    written = []
+    for part in PARTS:
+        mine = part.works(works)
+        if not all(table.get(work.name) for work in mine):
+            continue
+        raw, own = ({work.name: rows[work.name] for work in mine} for rows in (run["raw"], table))
+        text = put(text, part, generated(part, mine, run, own))
+        write_plots(beside, mine, own)
+        report.write_csv(beside, raw, own, part.prefix)
+        written.append(part.title)
     with open(page, "w") as out:
         out.write(text)
+    return written

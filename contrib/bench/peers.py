@@ -95,11 +95,14 @@ class Process:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=self.host.on_cpu)
         return time.monotonic()
 
-    def is_up(self):
+    def check_alive(self):
         if self.process.poll() is not None:
             with open(self.errors) as errors:
                 said = errors.read().strip().splitlines() or [f"status {self.process.returncode}"]
             raise Failed(f"{self.name} ended at start: {said[-1][-200:]}")
+
+    def is_up(self):
+        self.check_alive()
         return listening(self.port)
 
     def start(self):
@@ -214,11 +217,14 @@ class Aegis(Contestant):
     engine = "epoll"
     upstream_extra = ""
 
+    def listener_settings(self):
+        return f'protocol = "tcp"; backlog = {BACKLOG};'
+
     def settings(self):
         servers = ", ".join(f'{{ address = "{server}"; }}' for server in self.servers)
         return f"""
 workers = {self.workers}; pin = false; engine = "{self.engine}"; max_connections = 1000000; log = {{ level = "error"; }};
-listeners = ( {{ name = "app"; address = "127.0.0.1:{self.port}"; protocol = "tcp"; upstream = "app"; backlog = {BACKLOG}; }} );
+listeners = ( {{ name = "app"; address = "127.0.0.1:{self.port}"; upstream = "app"; {self.listener_settings()} }} );
 upstreams = ( {{ name = "app"; servers = ( {servers} ); {self.upstream_extra} }} );
 """
 
@@ -272,6 +278,13 @@ class Nginx(Contestant):
     name = "nginx"
     events = ""
 
+    def connections(self):
+        return self.host.descriptors - 100
+
+    def server_settings(self):
+        return f"""listen 127.0.0.1:{self.port} reuseport backlog={BACKLOG} so_keepalive=60s::; proxy_pass app; proxy_timeout 1h;
+        proxy_connect_timeout 5s; proxy_socket_keepalive on; tcp_nodelay on;"""
+
     def command(self):
         stem = self.host.new_name("nginx")
         module = "/usr/lib/nginx/modules/ngx_stream_module.so"
@@ -280,12 +293,11 @@ class Nginx(Contestant):
         path = self.host.file(stem + ".conf", f"""
 {load} {"user root;" if os.geteuid() == 0 else ""} worker_processes {self.workers}; daemon off; pid {self.host.file(stem + ".pid")};
 error_log {self.host.file(stem + ".log")} crit; worker_rlimit_nofile {self.host.descriptors};
-events {{ worker_connections {self.host.descriptors - 100}; {self.events} }}
+events {{ worker_connections {self.connections()}; {self.events} }}
 stream {{
     upstream app {{ {servers} }}
     server {{
-        listen 127.0.0.1:{self.port} reuseport backlog={BACKLOG} so_keepalive=60s::; proxy_pass app; proxy_timeout 1h;
-        proxy_connect_timeout 5s; proxy_socket_keepalive on; tcp_nodelay on;
+        {self.server_settings()}
     }}
 }}
 """)
@@ -374,7 +386,7 @@ def build_floors(host, say):
     here = os.path.dirname(os.path.abspath(__file__))
     compiler = os.environ.get("CC", "cc")
     built = []
-    for source, libraries in (("floor_epoll", []), ("floor_uring", ["-luring"])):
+    for source, libraries in (("floor_epoll", []), ("floor_udp", []), ("floor_uring", ["-luring"])):
         done = subprocess.run([compiler, "-O2", "-o", host.file(source), os.path.join(here, source + ".c"), *libraries],
                               stderr=subprocess.PIPE, text=True) if shutil.which(compiler) else None
         if done is not None and done.returncode == 0:

@@ -83,9 +83,9 @@ def target_lines(table):
     return lines + [[verdict.text, verdict.wanted, verdict.measured, verdict.floor, verdict.verdict] for verdict in judged(table)]
 
 
-def write_csv(directory, raw, table):
+def write_csv(directory, raw, table, prefix=""):
     os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, "rounds.csv"), "w", newline="") as out:
+    with open(os.path.join(directory, prefix + "rounds.csv"), "w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["work", "contestant", "round", "metric", "value"])
         for work, contestants in raw.items():
@@ -93,7 +93,7 @@ def write_csv(directory, raw, table):
                 for turn, row in enumerate(rows):
                     for metric, value in row.items():
                         writer.writerow([work, name, turn + 1, metric, f"{value:.6g}"])
-    with open(os.path.join(directory, "medians.csv"), "w", newline="") as out:
+    with open(os.path.join(directory, prefix + "medians.csv"), "w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["work", "contestant", "metric", "median", "min", "max", "rounds", "ratio"])
         for work, contestants in table.items():

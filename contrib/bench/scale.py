@@ -194,6 +194,7 @@ CURVES = {
     "servers": ("Servers in the upstream", "CPU per request, us"),
     "churn-servers": ("Servers in the upstream", "CPU per new connection, us"),
     "payload": ("Payload, bytes", "CPU per message, us"),
+    "udp-sessions": ("UDP sessions", "CPU per echo, us"),
 }
 
 

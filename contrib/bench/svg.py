@@ -22,6 +22,7 @@ LOOK = {
     "floor io_uring": ("#8c959f", "2 3"),
     "floor splice": ("#8c959f", "9 3 2 3"),
     "floor pool": ("#8c959f", "9 3"),
+    "floor udp": ("#8c959f", "6 3"),
     "direct": ("#8c959f", "1 4"),
 }
 

@@ -95,6 +95,22 @@ class Growth:
         return Verdict(self.text, f"<= {limit:.2f} x", f"{high / low:.2f} x", "-", MET if high <= limit * low else MISSED)
 
 
+class Flat(Growth):
+    """CPU from one point of a curve to another: at most 10 % beyond what the least program that does the work grows."""
+
+    def __init__(self, text, first, last, contestant, floor):
+        super().__init__(text, first, last, contestant)
+        self.floor = floor
+
+    def judge(self, table):
+        low, high = (median(table, work, self.contestant, "cpu_us") for work in (self.first, self.last))
+        if not low or high is None:
+            return None
+        costs = [median(table, work, self.floor, "cpu_us") for work in (self.first, self.last)]
+        grown = max(1.0, costs[1] / costs[0]) if all(costs) else 1.0
+        return Verdict(self.text, f"<= {grown * 1.10:.2f} x", f"{high / low:.2f} x", f"{grown:.2f} x", MET if high <= grown * 1.10 * low else MISSED)
+
+
 class Ab:
     """No failure, and a p99 below 1 ms, or not above what ab prints without a proxy."""
 
@@ -153,7 +169,19 @@ def other_targets():
         yield Ab(engine)
 
 
-TARGETS = [*request_targets(), *connection_targets(), *bulk_targets(), *other_targets()]
+def datagram_targets():
+    for engine in (URING, EPOLL):
+        for text, work, limit, floor in (("64 B, one at a time", "udp-1", 0.83, "floor udp"), ("64 B, bursts of 16", "udp-16", 0.70, "floor udp"),
+                                         ("1200 B in segments", "udp-segments", 0.30, "floor udp segments")):
+            yield Ratio(f"CPU per UDP echo, {text}, {short(engine)}", work, engine, "cpu_us", limit, [floor])
+        yield Flat(f"CPU per UDP echo, 1 to 10,000 sessions, {short(engine)}", "udp-sessions-1", "udp-sessions-10000", engine, "floor udp")
+        yield Flat(f"CPU per UDP echo, 1,000 to 50,000 sessions (3 workers), {short(engine)}", "udp-sessions-1000w3", "udp-sessions-50000w3",
+                   engine, "floor udp")
+        yield Flat(f"CPU per UDP echo, 1 to 50,000 sessions (3 workers, 65,536 places in the kernel's table), {short(engine)}", "udp-sessions-1",
+                   "udp-sessions-50000w3-table", engine, "floor udp")
+
+
+TARGETS = [*request_targets(), *connection_targets(), *bulk_targets(), *other_targets(), *datagram_targets()]
 
 
 def judged(table):

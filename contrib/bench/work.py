@@ -203,9 +203,9 @@ def one_round(work, host, contestant, seconds):
 def run_work(host, work, rounds, seconds, wanted, tell):
     """All rounds of one work: rows of figures by contestant, and why a contestant has none. `tell` is called before every round of each."""
     rows, notes, running = {}, {}, []
-    work.prepare(host)
     own, host.cpus = host.cpus, host.all_cpus if work.all_cpus else host.cpus
     try:
+        work.prepare(host)
         with work.backend(host, work.backend_workers) as backend:
             for kind in filter(wanted, work.contestants):
                 contestant = kind(host, work.servers(backend), work.workers)

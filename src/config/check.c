@@ -121,6 +121,12 @@ static bool is_chosen_port(const struct endpoint *endpoint)
 	return endpoint->addr.sa.sa_family != AF_UNIX && addr_port(&endpoint->addr) == 0;
 }
 
+static bool is_ip(const struct endpoint *endpoint)
+{
+	return endpoint->kind == ENDPOINT_ADDRESS && endpoint->addr.sa.sa_family != AF_UNIX;
+}
+
+/* Of two sockets for the same protocol. */
 static bool same_place(const struct endpoint *a, const struct endpoint *b)
 {
 	if (a->kind != b->kind)
@@ -146,6 +152,8 @@ static void check_place(const struct check *check, size_t index, const char *pre
 	char place[512];
 
 	for (size_t i = 0; i < index; i++) {
+		if (is_ip(&listeners[i].endpoint) && listeners[i].protocol != listeners[index].protocol)
+			continue; /* each protocol has ports of its own */
 		if (!same_place(&listeners[i].endpoint, &listeners[index].endpoint))
 			continue;
 		check_complain(check, nodes[index], prefix, "address",
@@ -184,7 +192,9 @@ static void check_no_circle(const struct check *check, const struct listener_con
 static void check_listeners(const struct check *check, const struct names *upstreams)
 {
 	struct names names = names_of(check->config->n_listeners);
+	unsigned *used_by = calloc(check->config->n_upstreams + 1, sizeof *used_by);
 
+	ensure(used_by != NULL);
 	for (size_t i = 0; i < check->config->n_listeners; i++) {
 		struct listener_config *listener = &check->config->listeners[i];
 		const struct node *node = check->listeners->children[i];
@@ -200,9 +210,15 @@ static void check_listeners(const struct check *check, const struct names *upstr
 			check_place(check, i, prefix);
 		check_access(check, listener, node, prefix);
 		check_rates(check, listener, node, prefix);
-		if (check_upstream_of(check, listener, node, prefix, upstreams))
-			check_no_circle(check, listener);
+		check_udp_listener(check, listener, node, prefix);
+		if (!check_upstream_of(check, listener, node, prefix, upstreams))
+			continue;
+		check_no_circle(check, listener);
+		used_by[listener->upstream] |= 1U << listener->protocol;
 	}
+	for (size_t i = 0; i < check->config->n_upstreams; i++)
+		check_protocols(check, i, used_by[i] >> PROTOCOL_TCP & 1, used_by[i] >> PROTOCOL_UDP & 1);
+	free(used_by);
 	names_fini(&names);
 }
 
@@ -229,7 +245,7 @@ static void check_admin_address(const struct check *check, const struct node *no
 	const struct config *config = check->config;
 
 	for (size_t i = 0; i < config->n_listeners; i++)
-		if (listens_there(endpoint, &config->listeners[i].endpoint))
+		if (config->listeners[i].protocol == PROTOCOL_TCP && listens_there(endpoint, &config->listeners[i].endpoint))
 			check_complain(check, node, "admin", key, "is where listeners[%zu] (\"%.64s\") listens; change one of the two", i,
 			        config->listeners[i].address);
 	if (endpoint->kind == ENDPOINT_ADDRESS && !addr_is_loopback(&endpoint->addr) && config->admin.token_file[0] == '\0')

@@ -39,4 +39,10 @@ void check_shield(const struct check *check, struct upstream_config *upstream, c
 void check_access(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix);
 void check_rates(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix);
 
+/* Of a listener: what holds for protocol = "udp". */
+void check_udp_listener(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix);
+
+/* Of an upstream that TCP listeners use, or UDP listeners, or both, or none. */
+void check_protocols(const struct check *check, size_t index, bool tcp, bool udp);
+
 #endif

@@ -25,7 +25,7 @@ static void check_expect(const struct shield *shield, const struct node *health)
 	struct health_config *config = &shield->upstream->health;
 
 	if (config->type == HEALTH_TYPE_TCP) {
-		if (config->expect[0] != '\0' && node_find(health, "send") == NULL)
+		if (config->expected.count > 0 && node_find(health, "send") == NULL && node_find(health, "send_hex") == NULL)
 			COMPLAIN(shield, "health.expect",
 			        "is the answer to what send says, which is missing; write send = \"...\"; or send = \"\"; where the server "
 			        "speaks "
@@ -38,6 +38,26 @@ static void check_expect(const struct shield *shield, const struct node *health)
 	}
 }
 
+/* What is said to servers, and awaited from them. */
+static void check_talk(const struct shield *shield)
+{
+	const struct health_config *health = &shield->upstream->health;
+
+	if (health->send[0] != '\0' && health->send_hex[0] != '\0')
+		COMPLAIN(shield, "health.send_hex", "says the same as send in other words; leave one of the two out");
+	if (health->expect[0] != '\0' && health->expect_hex[0] != '\0')
+		COMPLAIN(shield, "health.expect_hex", "says the same as expect in other words; leave one of the two out");
+	if (health->type != HEALTH_TYPE_UDP)
+		return;
+	if (health->silent && (health->expect[0] != '\0' || health->expect_hex[0] != '\0'))
+		COMPLAIN(shield, "health.silent", "says that servers do not answer, and expect what they do; leave one of the two out");
+	if (!health->silent && health->send[0] == '\0' && health->send_hex[0] == '\0')
+		COMPLAIN(shield, "health",
+		        "a check by udp needs something that servers answer; write send = \"...\"; or send_hex = \"...\"; or silent = "
+		        "true; "
+		        "where they never answer");
+}
+
 static void check_health(const struct shield *shield)
 {
 	const struct upstream_config *upstream = shield->upstream;
@@ -46,6 +66,7 @@ static void check_health(const struct shield *shield)
 	if (upstream->health.type == HEALTH_TYPE_NONE)
 		return;
 	check_expect(shield, health);
+	check_talk(shield);
 	if (upstream->health.fast_interval_ns > upstream->health.interval_ns)
 		COMPLAIN(shield, "health.fast_interval", "is more than interval; write less, or leave it out");
 	for (size_t i = 0; upstream->health.port != 0 && i < upstream->n_servers; i++) {

@@ -17,7 +17,7 @@
 #include "base/status_set.h"
 
 enum engine_kind { ENGINE_AUTO, ENGINE_EPOLL, ENGINE_IO_URING };
-enum protocol { PROTOCOL_TCP };
+enum protocol { PROTOCOL_TCP, PROTOCOL_UDP };
 enum on_full { ON_FULL_REJECT, ON_FULL_WAIT };
 enum balance_kind { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS, BALANCE_P2C, BALANCE_RANDOM, BALANCE_CONSISTENT_HASH };
 enum hash_key { HASH_KEY_ADDRESS, HASH_KEY_ADDRESS_PORT };
@@ -26,6 +26,7 @@ enum health_type {
 	HEALTH_TYPE_TCP,
 	HEALTH_TYPE_HTTP,
 	HEALTH_TYPE_HTTPS,
+	HEALTH_TYPE_UDP,
 	HEALTH_TYPE_REDIS,
 	HEALTH_TYPE_POSTGRES,
 	HEALTH_TYPE_MYSQL
@@ -36,6 +37,7 @@ enum on_down { ON_DOWN_KEEP, ON_DOWN_CLOSE };
 enum rate_limit_per { RATE_LIMIT_PER_LISTENER, RATE_LIMIT_PER_ADDRESS, RATE_LIMIT_PER_PREFIX };
 enum bandwidth_per { BANDWIDTH_PER_CONNECTION, BANDWIDTH_PER_LISTENER };
 enum pool_framing { POOL_FRAMING_NONE, POOL_FRAMING_HTTP1, POOL_FRAMING_REDIS, POOL_FRAMING_LINE };
+enum send_proxy { SEND_PROXY_OFF, SEND_PROXY_V1, SEND_PROXY_V2, SEND_PROXY_V2_EACH };
 enum start_test { START_TEST_OFF, START_TEST_WARN, START_TEST_FAIL };
 
 enum { CONFIG_NAME_SIZE = 64, CONFIG_MAX_LISTENERS = 256, CONFIG_MAX_SERVERS = 16384, CONFIG_MAX_WORKERS = 256, CONFIG_MAX_RETRIES = 7 };
@@ -54,8 +56,17 @@ struct tcp_config {
 	uint64_t send_buffer_bytes;
 };
 
+/* Of a listener for datagrams. A session is what a client and a local address say to each other. */
+struct udp_config {
+	uint64_t idle_ns;      /* the same as timeout.idle_ns, where either may be written; never 0 */
+	uint32_t responses;    /* datagrams from the server for each one of the client: with the last one a session ends; 0 = no such end */
+	uint32_t requests;     /* datagrams from the client that a session takes, 0 = any number */
+	uint64_t buffer_bytes; /* of the kernel, for each session's socket to its server */
+	uint64_t receive_buffer_bytes; /* the same of each listening socket, which all clients share */
+};
+
 struct listener_config {
-	const char *name; /* unique, shorter than CONFIG_NAME_SIZE, defaults to the address */
+	const char *name; /* unique, shorter than CONFIG_NAME_SIZE, defaults to the address, with /udp behind it for PROTOCOL_UDP */
 	const char *address;
 	struct endpoint endpoint; /* any but ENDPOINT_NAME */
 	enum protocol protocol;
@@ -80,7 +91,8 @@ struct listener_config {
 		enum bandwidth_per per;
 	} bandwidth;
 	uint64_t min_rate_bytes_per_s; /* 0 = none */
-	struct tcp_config tcp;
+	struct tcp_config tcp;         /* of no use with PROTOCOL_UDP, as backlog, on_full, bandwidth, min_rate and first_byte_ns */
+	struct udp_config udp;         /* of PROTOCOL_UDP alone */
 	struct {
 		uint64_t first_byte_ns;
 		uint64_t idle_ns;
@@ -104,6 +116,11 @@ struct server_config {
 	struct addr addrs[SERVER_MAX_ADDRESSES];
 };
 
+struct config_bytes {
+	const void *bytes;
+	size_t count;
+};
+
 /* Active checks of the servers of an upstream; all of it without a meaning where type is HEALTH_TYPE_NONE. */
 struct health_config {
 	enum health_type type;
@@ -111,13 +128,18 @@ struct health_config {
 	uint64_t fast_interval_ns; /* while a server is down or on its way up or down; at most interval_ns */
 	uint64_t timeout_ns;
 	uint32_t rise, fall;
-	uint32_t port;              /* 0 = the server's own */
-	const char *path;           /* http and https */
-	const char *host;           /* the same; "" = the address of the server */
-	bool verify;                /* https: the certificate of the server */
-	const char *user;           /* postgres and mysql: who would log in */
-	const char *send;           /* tcp: after the connect; "" = nothing */
-	const char *expect;         /* tcp: must come then, "" = nothing; http and https: as statuses says */
+	uint32_t port;            /* 0 = the server's own */
+	const char *path;         /* http and https */
+	const char *host;         /* the same; "" = the address of the server */
+	bool verify;              /* https: the certificate of the server */
+	const char *user;         /* postgres and mysql: who would log in */
+	const char *send;         /* tcp: after the connect, udp: as a datagram; "" = nothing, unless send_hex says something */
+	const char *send_hex;     /* the same in hexadecimal digits; "" = as send says */
+	const char *expect;       /* tcp and udp: must come then, "" = nothing special; http and https: as statuses says */
+	const char *expect_hex;   /* the same of tcp and udp in hexadecimal digits */
+	struct config_bytes sent; /* tcp and udp: what comes of these four */
+	struct config_bytes expected;
+	bool silent;                /* udp: the server does not answer */
 	struct status_set statuses; /* http and https: what is good */
 };
 
@@ -157,6 +179,8 @@ struct upstream_config {
 	uint64_t slow_start_ns; /* 0 = off */
 	enum when_all_down when_all_down;
 	enum on_down on_down;
+	bool lame_duck; /* UDP: a disabled server keeps its sessions */
+	enum send_proxy send_proxy;
 	struct {
 		uint32_t size; /* clients, 0 = none waits */
 		uint64_t timeout_ns;

@@ -135,7 +135,7 @@ static void dump_object(struct dump *dump, enum object object, const void *base,
 			dump_option(dump, &option_rows[i], base, node);
 	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
 		const struct object_row *row = &object_rows[child];
-		if (row->parent != object)
+		if (row->parent != object || !object_is_of_use(child, base))
 			continue;
 		if (row->list)
 			dump_list(dump, row, child, base, node_find(node, row->key));

@@ -16,6 +16,7 @@
 #include "os/runtime_dir.h"
 
 #define FAST_INTERVAL_LEAST (100 * NS_PER_MS)
+#define UDP_IDLE_NS (60 * NS_PER_S)
 
 enum { PATH_TEXT_SIZE = 256, PROBLEM_SIZE = 768, MAX_KEYS = 64 };
 
@@ -157,21 +158,37 @@ static void load_option(
 	}
 }
 
-/* Settings that were written, and have no effect beside the others. Where one of these is wrong that was told, and is enough. */
+static void complain_useless(struct loader *loader, const struct node *node, const struct place *parent, const char *use)
+{
+	const struct place place = { .parent = parent, .key = node->name };
+	char bytes[PROBLEM_SIZE];
+	struct text problem = text_of(bytes, sizeof bytes);
+
+	text_add(&problem, "is only for %s; write that, or leave %s out", use, node->name);
+	complain(loader, node, &place, bytes);
+}
+
+/* Settings and groups that were written, and have no effect beside the others. Where one of these is wrong that was told, and is enough. */
 static void find_useless(struct loader *loader, enum object object, const void *base, const struct node *node, const struct place *parent)
 {
+	char bytes[PROBLEM_SIZE];
+
 	for (size_t i = 0; i < n_option_rows; i++) {
 		const struct option *option = &option_rows[i];
 		const struct node *child = option->object == object ? node_find(node, option->key) : NULL;
 		if (child == NULL || option_is_of_use(option, base))
 			continue;
-		const struct place place = { .parent = parent, .key = option->key };
-		char bytes[PROBLEM_SIZE];
-		struct text problem = text_of(bytes, sizeof bytes);
-		text_add(&problem, "is only for ");
-		option_add_use(option, &problem);
-		text_add(&problem, "; write that, or leave %s out", option->key);
-		complain(loader, child, &place, bytes);
+		struct text use = text_of(bytes, sizeof bytes);
+		option_add_use(option, &use);
+		complain_useless(loader, child, parent, bytes);
+	}
+	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
+		const struct node *group = object_rows[child].parent == object ? node_find(node, object_rows[child].key) : NULL;
+		if (group == NULL || object_is_of_use(child, base))
+			continue;
+		struct text use = text_of(bytes, sizeof bytes);
+		object_add_use(child, &use);
+		complain_useless(loader, group, parent, bytes);
 	}
 }
 
@@ -247,7 +264,7 @@ static void load_object(struct loader *loader, enum object object, void *base, c
 	for (size_t i = 0; i < n_option_rows; i++)
 		if (option_rows[i].object == object)
 			load_option(loader, &option_rows[i], base, node, place);
-	if (loader->errors->count == errors && object_is_on(object, base))
+	if (loader->errors->count == errors && object_is_on(object, base) && object_is_of_use(object, base))
 		find_useless(loader, object, base, node, place);
 	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
 		if (object_rows[child].parent != object)
@@ -305,7 +322,28 @@ static bool gather(struct loader *loader, const struct config_source *source, st
 
 /* --- what is derived from other settings ----------------------------------------------------------------------------------- */
 
-static void complete_health(struct health_config *health, const struct node *node)
+static unsigned digit(char c)
+{
+	return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a') + 10;
+}
+
+/* What was written as text, or in hexadecimal digits. */
+static struct config_bytes bytes_of(const char *text, const char *hex, struct arena *arena)
+{
+	struct config_bytes out = { .bytes = text, .count = strlen(text) };
+	if (hex[0] == '\0' || strcmp(hex, VALUE_HIDDEN) == 0)
+		return out;
+	unsigned char *bytes = arena_take(arena, strlen(hex) / 2 + 1);
+	out = (struct config_bytes){ .bytes = bytes };
+	for (; *hex != '\0'; hex++)
+		if (*hex != ' ') {
+			bytes[out.count++] = (unsigned char)(digit(hex[0]) << 4 | digit(hex[1]));
+			hex++;
+		}
+	return out;
+}
+
+static void complete_health(struct health_config *health, const struct node *node, struct arena *arena)
 {
 	const uint64_t least = health->interval_ns < FAST_INTERVAL_LEAST ? health->interval_ns : FAST_INTERVAL_LEAST;
 
@@ -313,13 +351,16 @@ static void complete_health(struct health_config *health, const struct node *nod
 		health->fast_interval_ns = health->interval_ns / 5 > least ? health->interval_ns / 5 : least;
 	if (node_find(node, "expect") == NULL && (health->type == HEALTH_TYPE_HTTP || health->type == HEALTH_TYPE_HTTPS))
 		health->expect = "2xx";
+	health->sent = bytes_of(health->send, health->send_hex, arena);
+	health->expected = bytes_of(health->expect, health->expect_hex, arena);
 }
 
-static void complete_upstream(struct upstream_config *upstream, const struct node *node)
+static void complete_upstream(struct upstream_config *upstream, const struct node *node, struct arena *arena)
 {
 	const struct node *servers = node_find(node, "servers");
 
-	complete_health(&upstream->health, node_find(node, "health"));
+	if (node->type == NODE_GROUP)
+		complete_health(&upstream->health, node_find(node, "health"), arena);
 	for (size_t i = 0; i < upstream->n_servers; i++) {
 		struct server_config *server = &upstream->servers[i];
 		if (server->name == NULL)
@@ -329,9 +370,35 @@ static void complete_upstream(struct upstream_config *upstream, const struct nod
 	}
 }
 
+/* A TCP and a UDP listener with one address are two listeners. */
+static const char *default_name(const struct listener_config *listener, struct arena *arena)
+{
+	char name[PATH_TEXT_SIZE + sizeof "/udp"];
+
+	if (listener->address == NULL || listener->protocol != PROTOCOL_UDP)
+		return listener->address;
+	snprintf(name, sizeof name, "%.*s/udp", PATH_TEXT_SIZE, listener->address);
+	return arena_copy(arena, name, strlen(name));
+}
+
+static void complete_listener(struct listener_config *listener, const struct node *node, struct arena *arena)
+{
+	bool in_timeout = node_find(node_find(node, "timeout"), "idle") != NULL;
+
+	if (listener->name == NULL)
+		listener->name = default_name(listener, arena);
+	if (listener->protocol != PROTOCOL_UDP)
+		return;
+	if (node_find(node_find(node, "udp"), "idle") == NULL)
+		listener->udp.idle_ns = in_timeout ? listener->timeout.idle_ns : UDP_IDLE_NS;
+	if (!in_timeout)
+		listener->timeout.idle_ns = listener->udp.idle_ns;
+}
+
 static void complete(struct config *config, const struct node *root, struct arena *arena)
 {
 	char directory[PATH_MAX];
+	const struct node *listeners = node_find(root, "listeners");
 	const struct node *upstreams = node_find(root, "upstreams");
 
 	if (config->runtime_dir == NULL) {
@@ -339,11 +406,10 @@ static void complete(struct config *config, const struct node *root, struct aren
 		config->runtime_dir = arena_copy(arena, directory, strlen(directory));
 	}
 	for (size_t i = 0; i < config->n_upstreams; i++)
-		complete_upstream(&config->upstreams[i], upstreams->children[i]);
+		complete_upstream(&config->upstreams[i], upstreams->children[i], arena);
 	for (size_t i = 0; i < config->n_listeners; i++) {
 		struct listener_config *listener = &config->listeners[i];
-		if (listener->name == NULL)
-			listener->name = listener->address;
+		complete_listener(listener, listeners->children[i], arena);
 		if (listener->upstream_name == NULL && config->n_upstreams == 1)
 			listener->upstream_name = config->upstreams[0].name;
 	}

@@ -194,6 +194,8 @@ static const char tail[] = ".Sh ACCESS LOG\n"
                            "their names; no server where none was chosen\n"
                            ".It Ic bytes_up , bytes_down\n"
                            "from the client and to the client, all of them so far\n"
+                           ".It Ic datagrams_up , datagrams_down\n"
+                           "likewise; of sessions of UDP alone\n"
                            ".It Ic waited_ms\n"
                            "how long it waited in line for a place at a server\n"
                            ".It Ic connect_ms\n"
@@ -402,6 +404,14 @@ static void put_object(struct page *page, enum object object)
 		fprintf(page->out, ".Ss %s = %s\n", path, row->list ? "\\&( { ... }, ... \\&)" : "{ ... }");
 	if (row->help != NULL)
 		put_text(page, row->help);
+	if (row->only_with != NULL) {
+		char bytes[VALUE_SIZE];
+		struct text use = text_of(bytes, sizeof bytes);
+		text_add(&use, "Only with ");
+		object_add_use(object, &use);
+		text_add(&use, ".");
+		put_text(page, bytes);
+	}
 	end_line(page);
 	fputs(".Bl -tag -width Ds\n", page->out);
 	for (size_t i = 0; i < n_option_rows; i++)

@@ -15,7 +15,7 @@
 
 enum { NAME_LENGTH = CONFIG_NAME_SIZE - 1, USER_LENGTH = 32, PATH_LENGTH = 4000, ADDRESS_LENGTH = 300 };
 enum { LOG_BUFFER_LEAST = 16 * 1024, LOG_BUFFER_MOST = 1024 * 1024 };
-enum { URL_LENGTH = 1000, HOST_LENGTH = 255, EXPECT_LENGTH = 1024, PEER_USER_LENGTH = 63 };
+enum { URL_LENGTH = 1000, HOST_LENGTH = 255, EXPECT_LENGTH = 1024, HEX_LENGTH = 3 * EXPECT_LENGTH, PEER_USER_LENGTH = 63 };
 
 /* The columns of a row that depend on its type. An enum is stored as the unsigned int that the compilers make of it. */
 #define BOOL(owner, field) .type = OPTION_BOOL, .offset = FIELD(owner, field, bool)
@@ -35,7 +35,7 @@ static const char *const levels[] = {
 	[LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warn", [LOG_LEVEL_INFO] = "info", [LOG_LEVEL_DEBUG] = "debug"
 };
 static const char *const formats[] = { [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json" };
-static const char *const protocols[] = { [PROTOCOL_TCP] = "tcp" };
+static const char *const protocols[] = { [PROTOCOL_TCP] = "tcp", [PROTOCOL_UDP] = "udp" };
 static const char *const on_fulls[] = { [ON_FULL_REJECT] = "reject", [ON_FULL_WAIT] = "wait" };
 static const char *const rate_limit_pers[] = {
 	[RATE_LIMIT_PER_LISTENER] = "listener", [RATE_LIMIT_PER_ADDRESS] = "address", [RATE_LIMIT_PER_PREFIX] = "prefix"
@@ -54,12 +54,16 @@ static const char *const health_types[] = {
 	[HEALTH_TYPE_TCP] = "tcp",
 	[HEALTH_TYPE_HTTP] = "http",
 	[HEALTH_TYPE_HTTPS] = "https",
+	[HEALTH_TYPE_UDP] = "udp",
 	[HEALTH_TYPE_REDIS] = "redis",
 	[HEALTH_TYPE_POSTGRES] = "postgres",
 	[HEALTH_TYPE_MYSQL] = "mysql",
 };
 static const char *const when_all_downs[] = { [ALL_DOWN_REFUSE] = "refuse", [ALL_DOWN_ANY] = "any", [ALL_DOWN_WAIT] = "wait" };
 static const char *const on_downs[] = { [ON_DOWN_KEEP] = "keep", [ON_DOWN_CLOSE] = "close" };
+static const char *const send_proxies[] = {
+	[SEND_PROXY_OFF] = "", [SEND_PROXY_V1] = "v1", [SEND_PROXY_V2] = "v2", [SEND_PROXY_V2_EACH] = "v2-each"
+};
 static const char *const start_tests[] = { [START_TEST_OFF] = "off", [START_TEST_WARN] = "warn", [START_TEST_FAIL] = "fail" };
 static const char *const framings[] = {
 	[POOL_FRAMING_NONE] = "none", [POOL_FRAMING_HTTP1] = "http1", [POOL_FRAMING_REDIS] = "redis", [POOL_FRAMING_LINE] = "line"
@@ -67,7 +71,7 @@ static const char *const framings[] = {
 static_assert(ARRAY_LEN(engines) == ENGINE_IO_URING + 1, "one word per engine");
 static_assert(ARRAY_LEN(levels) == LOG_LEVEL_DEBUG + 1, "one word per level");
 static_assert(ARRAY_LEN(formats) == LOG_FORMAT_JSON + 1, "one word per format");
-static_assert(ARRAY_LEN(protocols) == PROTOCOL_TCP + 1, "one word per protocol");
+static_assert(ARRAY_LEN(protocols) == PROTOCOL_UDP + 1, "one word per protocol");
 static_assert(ARRAY_LEN(on_fulls) == ON_FULL_WAIT + 1, "one word per on_full");
 static_assert(ARRAY_LEN(rate_limit_pers) == RATE_LIMIT_PER_PREFIX + 1, "one word per rate_limit.per");
 static_assert(ARRAY_LEN(bandwidth_pers) == BANDWIDTH_PER_LISTENER + 1, "one word per bandwidth.per");
@@ -76,11 +80,14 @@ static_assert(ARRAY_LEN(hash_keys) == HASH_KEY_ADDRESS_PORT + 1, "one word per h
 static_assert(ARRAY_LEN(health_types) == HEALTH_TYPE_MYSQL + 1, "one word per health.type");
 static_assert(ARRAY_LEN(when_all_downs) == ALL_DOWN_WAIT + 1, "one word per when_all_down");
 static_assert(ARRAY_LEN(on_downs) == ON_DOWN_CLOSE + 1, "one word per on_down");
+static_assert(ARRAY_LEN(send_proxies) == SEND_PROXY_V2_EACH + 1, "one word per send_proxy");
 static_assert(ARRAY_LEN(start_tests) == START_TEST_FAIL + 1, "one word per start_test");
 static_assert(ARRAY_LEN(framings) == POOL_FRAMING_LINE + 1, "one word per framing");
 
 /* The values of an enum as bits. */
 #define WORD(value) (UINT32_C(1) << (value))
+#define ONLY_TCP .only_with = "protocol", .only_words = WORD(PROTOCOL_TCP)
+#define TALK_TYPES (WORD(HEALTH_TYPE_TCP) | WORD(HEALTH_TYPE_UDP))
 #define HTTP_TYPES (WORD(HEALTH_TYPE_HTTP) | WORD(HEALTH_TYPE_HTTPS))
 
 /* clang-format off */
@@ -133,8 +140,9 @@ const struct option option_rows[] = {
 		  "precedence." },
 	{ OBJECT_TOP, "max_connections", NUMBER(config, max_connections, 1, MAX_CONNECTIONS),
 	  .fallback = "100000", .reload = RELOAD_LIVE,
-	  .help = "The most client connections at one time, exact over all workers. The limit on open files may lower it; Aegis "
-		  "says so at the start." },
+	  .help = "The most client connections and UDP sessions at one time, exact over all workers. The limit on open files may lower it; Aegis "
+		  "says so at the start. Where there are listeners of both protocols, a quarter of it is for TCP alone: anybody can begin UDP "
+		  "sessions under addresses that are not his." },
 	{ OBJECT_TOP, "buffer_memory", SIZE(config, buffer_memory_bytes, MB, 1024 * GB),
 	  .fallback = "256M", .reload = RELOAD_WORKERS,
 	  .help = "Memory for data that slow readers have not taken yet, all workers together. When it is used up, data waits in "
@@ -158,7 +166,8 @@ const struct option option_rows[] = {
 	{ OBJECT_ACCESS_LOG, "path", STRING(TARGET, config, access_log.path, PATH_LENGTH),
 	  .zero = "off", .without_group = "", .reload = RELOAD_WORKERS,
 	  .help = "Where the records go: the absolute path of a file, \"syslog\", \"journal\" (systemd's) or \"stderr\". A file is made with mode "
-		  "0640 before privileges are given up, only appended to, and opened again by SIGUSR1." },
+		  "0640 before privileges are given up, only appended to, and opened again by SIGUSR1. Of UDP sessions that were refused "
+		  "each worker has 100 a second at most written, lest a flood of datagrams fills the disk; the others count as dropped." },
 	{ OBJECT_ACCESS_LOG, "format", ENUM(config, access_log.format, formats),
 	  .fallback = "json", .reload = RELOAD_WORKERS,
 	  .help = "One JSON object a line, or a line for people." },
@@ -209,25 +218,26 @@ const struct option option_rows[] = {
 	  .help = "The name servers to ask." },
 
 	{ OBJECT_LISTENER, "name", STRING(NAME, listener_config, name, NAME_LENGTH),
-	  .derived_default = "the address", .reload = RELOAD_WORKERS,
+	  .derived_default = "the address, with /udp behind it where protocol is \"udp\"", .reload = RELOAD_WORKERS,
 	  .help = "Name in counters and messages. The counters of a listener live on over reloads as long as its name stays." },
 	{ OBJECT_LISTENER, "address", ADDRESS(LISTEN, listener_config),
 	  .reload = RELOAD_WORKERS,
 	  .help = "Where to listen; see Addresses above." },
 	{ OBJECT_LISTENER, "protocol", ENUM(listener_config, protocol, protocols),
 	  .fallback = "tcp", .reload = RELOAD_WORKERS,
-	  .help = "What is spoken." },
+	  .help = "\"udp\" for datagrams, which come and go in sessions (see udp). A TCP and a UDP listener may have the same address; that of a "
+		  "UDP listener is one of IP." },
 	{ OBJECT_LISTENER, "upstream", STRING(NAME, listener_config, upstream_name, NAME_LENGTH),
 	  .derived_default = "the upstream, where there is only one", .reload = RELOAD_WORKERS,
 	  .help = "Name of the upstream that serves these clients." },
 	{ OBJECT_LISTENER, "backlog", NUMBER(listener_config, backlog, 1, 65535),
-	  .fallback = "4096", .reload = RELOAD_WORKERS,
+	  ONLY_TCP, .fallback = "4096", .reload = RELOAD_WORKERS,
 	  .help = "Connections that the kernel holds for each worker until it accepts them; net.core.somaxconn may lower it." },
 	{ OBJECT_LISTENER, "max_connections", NUMBER(listener_config, max_connections, 0, MAX_CONNECTIONS),
 	  .zero = "no limit of its own", .fallback = "0", .reload = RELOAD_IN_PLACE,
 	  .help = "The most connections of this listener at one time, exact over all workers." },
 	{ OBJECT_LISTENER, "on_full", ENUM(listener_config, on_full, on_fulls),
-	  .fallback = "reject", .reload = RELOAD_WORKERS,
+	  ONLY_TCP, .fallback = "reject", .reload = RELOAD_WORKERS,
 	  .help = "What happens to new connections when a max_connections is reached: \"reject\" closes them at once, "
 		  "\"wait\" leaves them in the backlog until there is room." },
 	{ OBJECT_LISTENER, "allow", LIST(CIDRS, listener_config, allow, n_allow, struct cidr, CONFIG_MAX_PREFIXES),
@@ -238,7 +248,7 @@ const struct option option_rows[] = {
 	  .reload = RELOAD_WORKERS,
 	  .help = "Who may not connect, unless a range in allow with a longer prefix says otherwise. They are closed at once." },
 	{ OBJECT_LISTENER, "min_rate", RATE(listener_config, min_rate_bytes_per_s, 1, GB),
-	  .zero = "none", .fallback = "0/s", .reload = RELOAD_WORKERS,
+	  ONLY_TCP, .zero = "none", .fallback = "0/s", .reload = RELOAD_WORKERS,
 	  .help = "A client that owes data and moves less than so many bytes a second is closed: a guard against clients that are slow on "
 		  "purpose. It owes from the first byte that it sends until the server says something, but is taken for one that waits for its "
 		  "answer when it has been silent for 5 seconds; and while it has not taken what was sent to it more than a second ago. The first "
@@ -276,12 +286,32 @@ const struct option option_rows[] = {
 	  .zero = "off", .fallback = "0s", .reload = RELOAD_WORKERS,
 	  .help = "Accept a connection only when its first data is there, or this has passed (TCP_DEFER_ACCEPT, rounded up to "
 		  "seconds). Breaks protocols in which the server speaks first." },
+	{ OBJECT_LISTENER_UDP, "idle", DURATION(listener_config, udp.idle_ns, NS_PER_MS, TIMEOUT_MAX),
+	  .derived_default = "timeout.idle where that is written, else 60s", .reload = RELOAD_WORKERS,
+	  .help = "A session ends when no datagram came or went for so long. The same as timeout.idle; write one of them." },
+	{ OBJECT_LISTENER_UDP, "responses", NUMBER(listener_config, udp.responses, 1, 1000000),
+	  .zero = "no such end", .fallback = "0", .reload = RELOAD_WORKERS,
+	  .help = "A session ends when the server has sent so many datagrams for each one of the client: 1 for DNS, where nothing comes after the "
+		  "answer." },
+	{ OBJECT_LISTENER_UDP, "requests", NUMBER(listener_config, udp.requests, 1, 1000000),
+	  .zero = "no such end", .fallback = "0", .reload = RELOAD_WORKERS,
+	  .help = "A session takes so many datagrams from the client; the next one begins another session, with a server that is chosen anew. "
+		  "Where no answers are awaited (syslog) it ends with the last one of them; with responses it goes on until these are complete." },
+	{ OBJECT_LISTENER_UDP, "buffer", SIZE(listener_config, udp.buffer_bytes, 4 * KB, GB),
+	  .fallback = "64k", .reload = RELOAD_WORKERS,
+	  .help = "What the kernel holds of each session in the socket to its server, each way (SO_RCVBUF, SO_SNDBUF); net.core.rmem_max and "
+		  "wmem_max may lower it. Datagrams beyond it are dropped." },
+	{ OBJECT_LISTENER_UDP, "receive_buffer", SIZE(listener_config, udp.receive_buffer_bytes, 4 * KB, GB),
+	  .fallback = "4M", .reload = RELOAD_WORKERS,
+	  .help = "What the kernel holds in each of the listening sockets, one for each worker and all clients of it, while the worker is busy "
+		  "(SO_RCVBUF), and as much of the answers that leave by it (SO_SNDBUF); net.core.rmem_max and wmem_max may lower it where Aegis "
+		  "has not the right to go beyond (CAP_NET_ADMIN). It takes memory only as far as datagrams wait." },
 	{ OBJECT_LISTENER_TIMEOUT, "first_byte", DURATION(listener_config, timeout.first_byte_ns, NS_PER_MS, TIMEOUT_MAX),
-	  .zero = "none", .fallback = "0s", .reload = RELOAD_WORKERS,
+	  ONLY_TCP, .zero = "none", .fallback = "0s", .reload = RELOAD_WORKERS,
 	  .help = "Until the first byte from the client. Leave it off where the server speaks first." },
 	{ OBJECT_LISTENER_TIMEOUT, "idle", DURATION(listener_config, timeout.idle_ns, NS_PER_MS, TIMEOUT_MAX),
 	  .zero = "none", .fallback = "0s", .reload = RELOAD_WORKERS,
-	  .help = "Without a byte in either direction." },
+	  .help = "Without a byte in either direction. With protocol = \"udp\" the default is 60s, and udp.idle is the same." },
 	{ OBJECT_LISTENER_TIMEOUT, "lifetime", DURATION(listener_config, timeout.lifetime_ns, NS_PER_MS, TIMEOUT_MAX),
 	  .zero = "none", .fallback = "0s", .reload = RELOAD_WORKERS,
 	  .help = "From the accept to the end, whatever happens." },
@@ -316,11 +346,21 @@ const struct option option_rows[] = {
 	  .fallback = "keep", .reload = RELOAD_WORKERS,
 	  .help = "What happens to the connections of a server that goes down: they stay, or are closed so that clients connect again and get "
 		  "another one, rather than stay with a dead primary. Needs health: connections that fail say nothing of those that stand." },
+	{ OBJECT_UPSTREAM, "lame_duck", BOOL(upstream_config, lame_duck),
+	  .fallback = "false", .reload = RELOAD_WORKERS,
+	  .help = "UDP: a server that is disabled keeps the sessions that it has, and gets no new ones, until they end by themselves. Otherwise the "
+		  "next datagram of such a session goes to another server. TCP connections always stay." },
+	{ OBJECT_UPSTREAM, "send_proxy", ENUM(upstream_config, send_proxy, send_proxies),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "Tell the servers who the client is, by a header of the PROXY protocol in front of what he says; they must expect one. UDP: "
+		  "\"v2\" puts it in front of the first datagram that a server gets of a session, \"v2-each\" in front of every one, "
+		  "which costs a system call for each and suits servers that keep nothing of a client. A datagram grows by 28 bytes (IPv4) or 52 "
+		  "(IPv6). Health checks of type udp send one that says that they speak for nobody (LOCAL)." },
 	{ OBJECT_UPSTREAM, "connect_rate", RATE(upstream_config, connect_rate_per_s, 1, 1000000),
 	  .zero = "no limit", .fallback = "0/s", .reload = RELOAD_WORKERS,
 	  .help = "How many new connections to the servers in a second, all workers and servers together, so that a database that comes back "
 		  "is not killed by the logins of its own clients. Those over it wait in line, as queue says; without a queue any number of them "
-		  "does, for up to 5 s." },
+		  "does, for up to 5 s. Datagrams do not wait: those that would begin a session beyond it are dropped." },
 	{ OBJECT_UPSTREAM, "connect_burst", NUMBER(upstream_config, connect_burst, 0, 1000000),
 	  .zero = "none", .fallback = "0", .reload = RELOAD_WORKERS,
 	  .help = "So many may go out at once beyond the even pace of connect_rate." },
@@ -336,8 +376,8 @@ const struct option option_rows[] = {
 	  .help = "The server of a client, known by its address, is remembered for so long after the last connection." },
 	{ OBJECT_UPSTREAM_HEALTH, "type", ENUM(upstream_config, health.type, health_types),
 	  .fallback = "tcp", .without_group = "none", .reload = RELOAD_LIVE,
-	  .help = "What a server must do: take a connection (\"tcp\"), answer a request (\"http\", \"https\") or be ready to take clients "
-		  "in its own protocol (\"redis\", \"postgres\", \"mysql\"; no login is needed). \"none\" turns checks off." },
+	  .help = "What a server must do: take a connection (\"tcp\"), answer a request (\"http\", \"https\"), answer a datagram (\"udp\") or be "
+		  "ready to take clients in its own protocol (\"redis\", \"postgres\", \"mysql\"; no login is needed). \"none\" turns checks off." },
 	{ OBJECT_UPSTREAM_HEALTH, "interval", DURATION(upstream_config, health.interval_ns, 10 * NS_PER_MS, DAY),
 	  .fallback = "5s", .reload = RELOAD_LIVE,
 	  .help = "From one check of a server to the next. Each is moved a little by chance, so that they do not all come at once." },
@@ -372,14 +412,26 @@ const struct option option_rows[] = {
 	  .help = "Who seems to log in, without a password. That the server refuses it is good; the user need not be there. A server that has "
 		  "it, without rights, does not fill its log with refused logins." },
 	{ OBJECT_UPSTREAM_HEALTH, "send", STRING(BYTES, upstream_config, health.send, EXPECT_LENGTH),
-	  .only_with = "type", .only_words = WORD(HEALTH_TYPE_TCP), .fallback = "", .reload = RELOAD_LIVE, .secret = true,
-	  .help = "What is sent after the connect. Empty: nothing." },
+	  .only_with = "type", .only_words = TALK_TYPES, .fallback = "", .reload = RELOAD_LIVE, .secret = true,
+	  .help = "With tcp what is sent after the connect; empty: nothing. With udp the datagram that is sent, and once more after half of the "
+		  "timeout; it must be written, or send_hex, or silent." },
+	{ OBJECT_UPSTREAM_HEALTH, "send_hex", STRING(HEX, upstream_config, health.send_hex, HEX_LENGTH),
+	  .only_with = "type", .only_words = TALK_TYPES, .fallback = "", .reload = RELOAD_LIVE, .secret = true,
+	  .help = "The same in hexadecimal digits, for what is no text: \"abcd 0100 0001 0000 0000 0000 00 0002 0001\" asks a DNS server for the "
+		  "name servers of the root." },
 	{ OBJECT_UPSTREAM_HEALTH, "expect", STRING(BYTES, upstream_config, health.expect, EXPECT_LENGTH),
-	  .only_with = "type", .only_words = HTTP_TYPES | WORD(HEALTH_TYPE_TCP),
-	  .derived_default = "\"2xx\" with http and https, nothing with tcp", .fallback = "", .reload = RELOAD_LIVE,
+	  .only_with = "type", .only_words = HTTP_TYPES | TALK_TYPES,
+	  .derived_default = "\"2xx\" with http and https, nothing with tcp, any answer with udp", .fallback = "", .reload = RELOAD_LIVE,
 	  .help = "With http and https the statuses that are good, for example \"2xx\", \"200\" or \"200-399\", or several of these with "
 		  "commas. With tcp a text that must be in what the server says within the timeout, in answer to send; where the server speaks "
-		  "first, write send = \"\";." },
+		  "first, write send = \"\";. With udp a text that must be in the datagram that it answers with." },
+	{ OBJECT_UPSTREAM_HEALTH, "expect_hex", STRING(HEX, upstream_config, health.expect_hex, HEX_LENGTH),
+	  .only_with = "type", .only_words = TALK_TYPES, .fallback = "", .reload = RELOAD_LIVE,
+	  .help = "The same with tcp and udp in hexadecimal digits: \"abcd 8180\" is a good answer to the question above." },
+	{ OBJECT_UPSTREAM_HEALTH, "silent", BOOL(upstream_config, health.silent),
+	  .only_with = "type", .only_words = WORD(HEALTH_TYPE_UDP), .fallback = "false", .reload = RELOAD_LIVE,
+	  .help = "The servers never answer (syslog). A check is good when none of them, nor its machine, has refused the datagram (ICMP port "
+		  "unreachable) within half of the timeout, a second at most. Without send the datagram is empty." },
 	{ OBJECT_UPSTREAM_BREAKER, "error_threshold", NUMBER(upstream_config, circuit_breaker.error_threshold, 1, 65535),
 	  .zero = "off", .fallback = "5", .without_group = "0", .reload = RELOAD_WORKERS,
 	  .help = "So many failures in a row, over all workers, open the breaker: the server gets no new connection. A failure is a connect that "
@@ -444,7 +496,7 @@ const struct option option_rows[] = {
 	{ OBJECT_SERVER, "max_connections", NUMBER(server_config, max_connections, 1, MAX_CONNECTIONS),
 	  .zero = "no limit", .fallback = "0", .reload = RELOAD_IN_PLACE,
 	  .help = "The most connections to this server at one time, exact over all workers; hot ones count, health checks come on top (one at a "
-		  "time). When all servers are full, clients wait in the queue or are refused." },
+		  "time). When all servers are full, clients wait in the queue or are refused. UDP sessions count, too, and do not wait." },
 	{ OBJECT_SERVER, "soft_limit", NUMBER(server_config, soft_limit, 1, MAX_CONNECTIONS),
 	  .zero = "none", .fallback = "0", .reload = RELOAD_IN_PLACE,
 	  .help = "From so many connections on, the server gets new ones only when all others have reached theirs." },

@@ -47,9 +47,20 @@ const struct object_row object_rows[N_OBJECTS] = {
 	        .help = "How fast new connections may come, exact over all workers. Those that come faster are closed at once." },
 	[OBJECT_LISTENER_BANDWIDTH] = { .parent = OBJECT_LISTENER,
 	        .key = "bandwidth",
+	        .only_with = "protocol",
+	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
 	        .help = "How fast bytes may go. What comes faster waits; nothing is lost." },
+	[OBJECT_LISTENER_UDP] = { .parent = OBJECT_LISTENER,
+	        .key = "udp",
+	        .only_with = "protocol",
+	        .only_words = UINT32_C(1) << PROTOCOL_UDP,
+	        .help = "Sessions of datagrams: all that one client, known by its address and port, says to one address of this machine, "
+	                "and "
+	                "what the server answers. A session has a server, and counts as a connection." },
 	[OBJECT_LISTENER_TCP] = { .parent = OBJECT_LISTENER,
 	        .key = "tcp",
+	        .only_with = "protocol",
+	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
 	        .help = "Socket options of the connections from clients; see tcp(7)." },
 	[OBJECT_LISTENER_TIMEOUT] = { .parent = OBJECT_LISTENER, .key = "timeout", .help = "How long a connection may take." },
 	[OBJECT_UPSTREAM] = { .parent = OBJECT_TOP,
@@ -155,14 +166,32 @@ bool object_is_on(enum object object, const void *base)
 	return number != 0;
 }
 
-bool option_is_of_use(const struct option *option, const void *base)
+/* The setting that another one depends on: in its own object, or in that which its group is in. */
+static const struct option *find_condition(enum object object, const char *key)
+{
+	const struct option *option = option_find(object, key);
+
+	return option != NULL ? option : find_condition(object_rows[object].parent, key);
+}
+
+static bool has_word(enum object object, const char *only_with, uint32_t only_words, const void *base)
 {
 	uint32_t word;
 
-	if (option->only_with == NULL)
+	if (only_with == NULL)
 		return true;
-	memcpy(&word, (const unsigned char *)base + option_find(option->object, option->only_with)->offset, sizeof word);
-	return (option->only_words >> word & 1) != 0;
+	memcpy(&word, (const unsigned char *)base + find_condition(object, only_with)->offset, sizeof word);
+	return (only_words >> word & 1) != 0;
+}
+
+bool object_is_of_use(enum object object, const void *base)
+{
+	return has_word(object_rows[object].parent, object_rows[object].only_with, object_rows[object].only_words, base);
+}
+
+bool option_is_of_use(const struct option *option, const void *base)
+{
+	return object_is_of_use(option->object, base) && has_word(option->object, option->only_with, option->only_words, base);
 }
 
 bool option_has_effect(const struct option *option, const void *base)
@@ -174,12 +203,11 @@ bool option_has_effect(const struct option *option, const void *base)
 	return object_is_on(option->object, base) && option_is_of_use(option, base);
 }
 
-void option_add_use(const struct option *option, struct text *out)
+static void add_use(enum object object, const char *only_with, uint32_t left, struct text *out)
 {
-	const struct option *other = option_find(option->object, option->only_with);
-	uint32_t left = option->only_words;
+	const struct option *other = find_condition(object, only_with);
 
-	text_add(out, "%s = ", option->only_with);
+	text_add(out, "%s = ", only_with);
 	for (size_t i = 0; i < other->n_words && left != 0; i++) {
 		if ((left >> i & 1) == 0)
 			continue;
@@ -187,4 +215,14 @@ void option_add_use(const struct option *option, struct text *out)
 		const char *after = left == 0 ? "" : (left & (left - 1)) == 0 ? " or " : ", ";
 		text_add(out, "\"%s\"%s", other->words[i], after);
 	}
+}
+
+void option_add_use(const struct option *option, struct text *out)
+{
+	add_use(option->object, option->only_with, option->only_words, out);
+}
+
+void object_add_use(enum object object, struct text *out)
+{
+	add_use(object_rows[object].parent, object_rows[object].only_with, object_rows[object].only_words, out);
 }

@@ -22,6 +22,7 @@ enum object {
 	OBJECT_LISTENER_RATE_LIMIT,
 	OBJECT_LISTENER_BANDWIDTH,
 	OBJECT_LISTENER_TCP,
+	OBJECT_LISTENER_UDP,
 	OBJECT_LISTENER_TIMEOUT,
 	OBJECT_UPSTREAM,
 	OBJECT_SERVER,
@@ -49,6 +50,9 @@ struct object_row {
 	/* A group that is off when it is not written: the key of the setting in it that is 0 then, a number, a duration or an enum, or
 	 * empty, a target. */
 	const char *switch_key;
+	/* A group that has a use only with some values of an enum in its parent, as a setting may have (struct option). */
+	const char *only_with;
+	uint32_t only_words;
 	const char *help;
 };
 extern const struct object_row object_rows[N_OBJECTS];
@@ -66,6 +70,7 @@ enum option_type {
 	OPTION_FILE,     /* the same, or empty */
 	OPTION_TARGET,   /* const char *: where log lines go */
 	OPTION_BYTES,    /* const char *: any bytes but NUL */
+	OPTION_HEX,      /* const char *: any bytes, two hexadecimal digits each, or empty */
 	OPTION_URL_PATH, /* const char *: absolute, printable, without spaces */
 	OPTION_HOST,     /* const char *: a host name, or empty */
 	OPTION_LISTEN,   /* const char * and struct endpoint: where to listen */
@@ -94,7 +99,8 @@ struct option {
 	const char *fallback; /* the default, as it would be written, without quotes; NULL = must be set, or derived_from says what */
 	const char *derived_default; /* for the manual: what the default is made from */
 	const char *without_group;   /* the switch of a group: what holds where the group is not written; else NULL */
-	/* Where a setting has a use only with some values of an enum that stands beside it: with others, to write it is an error. */
+	/* Where a setting has a use only with some values of an enum that stands beside it, or beside its group: with others, to write it
+	 * is an error. */
 	const char *only_with;
 	uint32_t only_words;    /* the values, as bits */
 	size_t offset;          /* in the struct of the object's list element, or in struct config */
@@ -113,12 +119,15 @@ const struct option *option_find(enum object object, const char *key);
 enum object object_find(enum object parent, const char *key);
 /* False for a group that is off: nothing in it but its switch has an effect. base is as for its settings. */
 bool object_is_on(enum object object, const void *base);
-/* Whether the value that a setting depends on (only_with) is one of those that give it an effect. */
+/* Whether the value that a setting, or a group, depends on (only_with) is one of those that give it an effect; a setting needs its group to
+ * have one as well. */
 bool option_is_of_use(const struct option *option, const void *base);
+bool object_is_of_use(enum object object, const void *base);
 /* Both: of a group that is off the switch alone has an effect; of the rest what is of use beside the others. */
 bool option_has_effect(const struct option *option, const void *base);
 /* The values of only_with, for the user: type = "http" or "https". */
 void option_add_use(const struct option *option, struct text *out);
+void object_add_use(enum object object, struct text *out);
 /* The names of all that may stand in an object; returns how many. */
 size_t option_keys(enum object object, const char *out[], size_t size);
 

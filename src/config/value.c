@@ -267,6 +267,7 @@ static const struct value_type *const types[N_OPTION_TYPES] = {
 	[OPTION_FILE] = &value_type_file,
 	[OPTION_TARGET] = &value_type_target,
 	[OPTION_BYTES] = &value_type_bytes,
+	[OPTION_HEX] = &value_type_hex,
 	[OPTION_URL_PATH] = &value_type_url_path,
 	[OPTION_HOST] = &value_type_host,
 	[OPTION_LISTEN] = &value_type_listen,

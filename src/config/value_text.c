@@ -40,6 +40,21 @@ static bool bytes_read(const struct option *option, const struct node *node, str
 	return true;
 }
 
+/* Spaces may stand between the bytes. What was withheld is taken, too: it is read back to be compared. */
+static bool hex_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
+{
+	if (!bytes_read(option, node, out, problem))
+		return false;
+	if (strcmp(node->text, VALUE_HIDDEN) == 0)
+		return true;
+	if (node->text[strspn(node->text, "0123456789abcdefABCDEF ")] != '\0')
+		return complain(problem, node, "it has something else than hexadecimal digits and spaces");
+	for (const char *p = node->text; *p != '\0'; p++)
+		if (*p != ' ' && (*++p == ' ' || *p == '\0'))
+			return complain(problem, node, "half of a byte is missing: each has two digits");
+	return true;
+}
+
 static bool text_read(const struct option *option, const struct node *node, struct value *out, struct text *problem)
 {
 	if (!bytes_read(option, node, out, problem))
@@ -167,6 +182,12 @@ static void target_wanted(const struct option *option, struct text *out)
 static void bytes_wanted(const struct option *option, struct text *out)
 {
 	text_add(out, "text between quotes, at most %" PRIu64 " bytes; \\r, \\n and \\xHH are known in it", option->max);
+}
+
+static void hex_wanted(const struct option *option, struct text *out)
+{
+	text_add(out, "bytes between quotes, as two hexadecimal digits each, with spaces where you like, at most %" PRIu64 " characters",
+	        option->max);
 }
 
 static void url_path_wanted(const struct option *option, struct text *out)
@@ -351,6 +372,7 @@ const struct value_type
 	value_type_file = { file_read, text_store, text_show, file_wanted, NODE_TEXT, 0, NULL },
 	value_type_target = { target_read, text_store, text_show, target_wanted, NODE_TEXT, 0, NULL },
 	value_type_bytes = { bytes_read, text_store, text_show, bytes_wanted, NODE_TEXT, 0, NULL },
+	value_type_hex = { hex_read, text_store, text_show, hex_wanted, NODE_TEXT, 0, NULL },
 	value_type_url_path = { url_path_read, text_store, text_show, url_path_wanted, NODE_TEXT, 0, NULL },
 	value_type_host = { host_read, text_store, text_show, host_wanted, NODE_TEXT, 0, NULL },
 	value_type_listen = { listen_read, endpoint_store, text_show, listen_wanted, NODE_TEXT, 0, NULL },

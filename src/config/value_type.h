@@ -29,7 +29,7 @@ struct value_type {
 };
 
 extern const struct value_type value_type_text, value_type_name, value_type_path, value_type_file, value_type_target, value_type_bytes,
-        value_type_url_path, value_type_host, value_type_listen, value_type_server, value_type_admin, value_type_cidrs,
+        value_type_hex, value_type_url_path, value_type_host, value_type_listen, value_type_server, value_type_admin, value_type_cidrs,
         value_type_resolvers;
 
 /* Says what a node is that does not fit. False, for the caller to return. */

@@ -49,21 +49,27 @@ void checks_describe(const struct upstream_config *upstream, struct prober_setti
 		[HEALTH_TYPE_TCP] = PROBE_TCP,
 		[HEALTH_TYPE_HTTP] = PROBE_HTTP,
 		[HEALTH_TYPE_HTTPS] = PROBE_HTTPS,
+		[HEALTH_TYPE_UDP] = PROBE_UDP,
 		[HEALTH_TYPE_REDIS] = PROBE_REDIS,
 		[HEALTH_TYPE_POSTGRES] = PROBE_POSTGRES,
 		[HEALTH_TYPE_MYSQL] = PROBE_MYSQL };
 	const struct health_config *health = &upstream->health;
-	bool tcp = health->type == HEALTH_TYPE_TCP;
+	bool http = health->type == HEALTH_TYPE_HTTP || health->type == HEALTH_TYPE_HTTPS;
 
 	*out = (struct prober_settings){
 		.interval_ns = health->interval_ns, .fast_interval_ns = health->fast_interval_ns, .timeout_ns = health->timeout_ns
 	};
-	out->rules = (struct probe_rules){
-		.kind = kinds[health->type], .send = tcp ? health->send : "", .expect = tcp ? health->expect : "", .user = health->user
-	};
+	out->rules = (struct probe_rules){ .kind = kinds[health->type], .user = health->user, .silent = health->silent };
+	out->rules.introduced = upstream->send_proxy != SEND_PROXY_OFF;
+	if (health->type == HEALTH_TYPE_TCP || health->type == HEALTH_TYPE_UDP) {
+		out->rules.send = health->sent.bytes;
+		out->rules.send_count = health->sent.count;
+		out->rules.expect = health->expected.bytes;
+		out->rules.expect_count = health->expected.count;
+	}
 	out->http.path = health->path;
 	out->http.host = health->host;
-	out->http.expect = tcp ? "" : health->expect;
+	out->http.expect = http ? health->expect : "";
 	out->http.verify = health->verify;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "control/probe_datagram.h"
 #include "control/probe_http.h"
 #include "control/probe_stream.h"
 #include "control/schedule.h"
@@ -38,7 +39,8 @@ struct prober_target {
 	size_t addr;  /* the one that is tried */
 	size_t tried; /* in this check */
 	uint64_t begun_ns;
-	struct probe_stream *stream; /* the attempt: one of these two, or none */
+	struct probe_stream *stream; /* the attempt: one of these, or none */
+	struct probe_datagram *datagram;
 	struct probe_http_check *http;
 };
 
@@ -92,31 +94,43 @@ int prober_check(const struct prober_settings *settings, const char **why)
 	return error || !is_http(settings->rules.kind) ? error : check_http(settings, &rules, why);
 }
 
-/* Copy a text behind those that are there. */
-static void keep_text(const char **text, char **at)
+/* A text of a plan. */
+struct kept {
+	const char **text;
+	size_t size;
+};
+
+/* Copy it behind those that are there. */
+static void keep_text(const struct kept *kept, char **at)
 {
-	if (*text)
-		*text = strcpy(*at, *text);
-	if (*text)
-		*at += strlen(*at) + 1;
+	if (!*kept->text)
+		return;
+	*kept->text = memcpy(*at, *kept->text, kept->size);
+	*at += kept->size;
+}
+
+static struct kept to_keep(const char **text)
+{
+	return (struct kept){ text, *text ? strlen(*text) + 1 : 0 };
 }
 
 static struct plan *new_plan(const struct prober_settings *settings)
 {
 	struct probe_rules rules = settings->rules;
 	struct probe_http_rules http = http_rules(settings);
-	const char **texts[] = { &rules.send, &rules.expect, &rules.user, &http.path, &http.host, &http.ca };
+	const struct kept texts[] = { { &rules.send, probe_send_count(&rules) + 1 }, { &rules.expect, probe_expect_count(&rules) + 1 },
+		to_keep(&rules.user), to_keep(&http.path), to_keep(&http.host), to_keep(&http.ca) };
 	size_t addrs_bytes = settings->n_addrs * sizeof *settings->addrs, texts_bytes = 0;
 	const char *why;
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		texts_bytes += *texts[i] ? strlen(*texts[i]) + 1 : 0;
+		texts_bytes += texts[i].size;
 	struct plan *plan = malloc(sizeof *plan + addrs_bytes + texts_bytes);
 	if (!plan)
 		return NULL;
 	char *at = (char *)plan->addrs + addrs_bytes;
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		keep_text(texts[i], &at);
+		keep_text(&texts[i], &at);
 	if (is_http(rules.kind))
 		ensure(status_set_parse(text_or(settings->http.expect, "2xx"), &http.expect, &why) == 0);
 	plan->key = settings->key;
@@ -192,6 +206,7 @@ static void on_outcome(void *arg, const struct outcome *outcome)
 	struct prober_target *target = arg;
 
 	target->stream = NULL;
+	target->datagram = NULL;
 	target->http = NULL;
 	if (goes_on(target, outcome))
 		try_addresses(target);
@@ -206,6 +221,9 @@ static int start(struct prober_target *target)
 
 	if (is_http(plan->rules.kind))
 		return probe_http_start(target->prober->http, addr, &plan->http, on_outcome, target, &target->http);
+	if (plan->rules.kind == PROBE_UDP)
+		return probe_datagram_start(
+		        target->prober->loop, addr, &plan->rules, target->entry.timeout_ns, on_outcome, target, &target->datagram);
 	return probe_stream_start(&target->prober->linger, addr, &plan->rules, on_outcome, target, &target->stream);
 }
 
@@ -225,6 +243,8 @@ static void try_addresses(struct prober_target *target)
 
 static const char *awaits(const struct prober_target *target)
 {
+	if (target->datagram)
+		return probe_datagram_awaits(target->datagram);
 	return target->http ? probe_http_awaits(target->http) : probe_stream_awaits(target->stream);
 }
 
@@ -232,9 +252,12 @@ static void stop(struct prober_target *target)
 {
 	if (target->stream)
 		probe_stream_stop(target->stream);
+	if (target->datagram)
+		probe_datagram_stop(target->datagram);
 	if (target->http)
 		probe_http_stop(target->http);
 	target->stream = NULL;
+	target->datagram = NULL;
 	target->http = NULL;
 }
 
@@ -367,7 +390,7 @@ void prober_hurry(struct prober *prober, struct prober_target *target, bool hurr
 
 bool prober_is_checking(const struct prober_target *target)
 {
-	return target->stream || target->http;
+	return target->stream || target->datagram || target->http;
 }
 
 unsigned prober_in_flight(const struct prober *prober)

@@ -11,6 +11,7 @@
 #include "master/master.h"
 #include "master/segment.h"
 #include "master/transition.h"
+#include "master/yield.h"
 #include "os/channel.h"
 #include "os/process.h"
 #include "shm/sums.h"
@@ -239,6 +240,8 @@ int adopt_all(struct master *master)
 		error = adopt_boxes(master);
 	if (!error)
 		error = adopt_elders(master);
+	if (!error)
+		error = owners_adopt(&master->owners, &master->adoption.handover);
 	if (error)
 		return error;
 	struct elder *parent = parent_of(master);
@@ -308,6 +311,20 @@ void adopt_listens(struct master *master)
 {
 	for (size_t i = 0; i < master->n_listeners; i++)
 		master->listeners[i]->shared = false;
+}
+
+void adopt_reads(struct master *master, const struct generation *reader)
+{
+	if (!master->adoption.elders)
+		return;
+	char *text = yield_write(reader);
+	for (const struct elder *elder = master->adoption.elders; elder; elder = elder->next) {
+		int error = text ? upgrade_say(elder->channel, UPGRADE_YIELD, text, strlen(text)) : -ENOMEM;
+		if (error && error != -EPIPE)
+			log_error("the old master (pid %d) cannot be told which datagrams are no longer its own: %s", (int)elder->pid,
+			        strerror(-error));
+	}
+	free(text);
 }
 
 void adopt_switched(struct master *master)

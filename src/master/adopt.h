@@ -14,6 +14,7 @@
 #include "master/elders.h"
 #include "master/handover.h"
 
+struct generation;
 struct master;
 struct shm_dims;
 
@@ -53,6 +54,8 @@ must_check bool adopt_may_switch(struct master *master);
 void adopt_take_charge(struct master *master, char *counts);
 /* We listen on all sockets: they are ours. */
 void adopt_listens(struct master *master);
+/* Our workers read datagrams: those of old masters are to do so no more, nor to stand on the ports. After each reload, too. */
+void adopt_reads(struct master *master, const struct generation *reader);
 /* Our workers accept: the old master is told to drain. */
 void adopt_switched(struct master *master);
 /* Does the old master still accept? */

@@ -28,6 +28,7 @@ static void on_burial(struct loop_timer *timer);
 static void bury(struct worker_process *worker);
 static void on_channel(struct loop_io *io, int events);
 static void on_deadline(struct loop_timer *timer);
+static void tell_yield(struct worker_process *worker, uint32_t first, uint64_t listeners);
 
 struct generation *generation_new(struct master *master, uint32_t number, struct config *config, struct listener **listeners,
         const struct places *places, uint32_t n_workers)
@@ -65,6 +66,19 @@ static void close_channel(struct worker_process *worker)
 	worker->channel = -1;
 }
 
+static void make_owner(struct worker_process *worker)
+{
+	struct generation *generation = worker->generation;
+	if (!worker->owner)
+		worker->owner = owners_add(&generation->master->owners, generation->config);
+}
+
+static void forget_owner(struct worker_process *worker)
+{
+	owners_remove(&worker->generation->master->owners, worker->owner);
+	worker->owner = 0;
+}
+
 void generation_free(struct generation *generation)
 {
 	if (!generation)
@@ -73,6 +87,7 @@ void generation_free(struct generation *generation)
 		loop_timer_stop(generation->master->loop, &generation->workers[i].respawn);
 		loop_timer_stop(generation->master->loop, &generation->workers[i].burial);
 		close_channel(&generation->workers[i]);
+		forget_owner(&generation->workers[i]);
 	}
 	loop_timer_stop(generation->master->loop, &generation->deadline);
 	places_free(&generation->places, &generation->master->shm, &generation->master->boxes);
@@ -107,6 +122,7 @@ static void prepare_seat(const struct worker_process *worker)
 	atomic_store(&seat->cpu, cpu_of_slot(worker->generation, worker->slot));
 	atomic_store(&seat->is_elder, 0);
 	atomic_store(&seat->sessions, 0);
+	atomic_store(&seat->udp_sessions, 0);
 	atomic_store(&seat->started_ns, worker->forked_ns);
 	atomic_store(&seat->base_accepts, counter_get(&seat->accepts));
 	atomic_store(&seat->loop_lag_ns, 0);
@@ -144,6 +160,7 @@ static _Noreturn void child_main(struct worker_process *worker, int channel, pid
 		.master = (int32_t)parent,
 		.identity = &master->identity,
 		.descriptors = master->descriptors };
+	owners_post(&master->owners, worker->owner, &args.post);
 	master_release_in_child(master, generation, worker->slot);
 	_exit(worker_run(&args));
 }
@@ -166,6 +183,7 @@ static int fork_worker(struct worker_process *worker)
 		return error;
 	}
 	worker->forked_ns = clock_now_ns();
+	make_owner(worker);
 	prepare_seat(worker);
 	pid_t self = getpid(), pid = fork();
 	if (pid < 0) {
@@ -183,8 +201,12 @@ static int fork_worker(struct worker_process *worker)
 	worker->pid = pid;
 	worker->channel = ends[0];
 	worker->hung_up = false;
+	worker->yields_due = 0;
 	worker->state = WORKER_STARTING;
 	name_seat(worker);
+	for (uint32_t part = 0; part < ARRAY_LEN(worker->generation->yielded); part++)
+		if (worker->generation->yielded[part])
+			tell_yield(worker, part * MESSAGE_LISTENERS, worker->generation->yielded[part]);
 	if (loop_io_set(master->loop, &worker->channel_io, worker->channel, LOOP_READ))
 		(void)kill(worker->pid, SIGKILL); /* no memory to hear it: the next one may be luckier */
 	return 0;
@@ -192,6 +214,8 @@ static int fork_worker(struct worker_process *worker)
 
 int generation_fork(struct generation *generation)
 {
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		make_owner(&generation->workers[i]); /* so that each knows all others */
 	for (uint32_t i = 0; i < generation->n_workers; i++) {
 		int error = fork_worker(&generation->workers[i]);
 		if (error)
@@ -224,10 +248,47 @@ static void tell_all(struct generation *generation, const struct channel_message
 		tell(&generation->workers[i], message, fd);
 }
 
+void generation_tell(struct generation *generation, const struct channel_message *message)
+{
+	tell_all(generation, message, -1);
+}
+
+static void tell_yield(struct worker_process *worker, uint32_t first, uint64_t listeners)
+{
+	worker->yields_due++;
+	tell(worker, &(struct channel_message){ .kind = MESSAGE_YIELD, .value = first, .value_ns = listeners }, -1);
+}
+
+void generation_tell_yield(struct generation *generation, uint32_t first, uint64_t listeners)
+{
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		tell_yield(&generation->workers[i], first, listeners);
+}
+
+bool generation_yielded(const struct generation *generation)
+{
+	for (uint32_t i = 0; i < generation->n_workers; i++)
+		if (lives(&generation->workers[i]) && generation->workers[i].yields_due > 0)
+			return false;
+	return true;
+}
+
+/* What others handed over to a worker that is dead is for any that runs; it waits for one to come. */
+static void pass_on_inboxes(struct master *master)
+{
+	struct worker_process *heir = NULL;
+	for (uint32_t i = 0; master->running && i < master->running->n_workers && !heir; i++)
+		if (master->running->workers[i].state == WORKER_RUNNING && master->running->workers[i].owner)
+			heir = &master->running->workers[i];
+	for (int inbox; heir && (inbox = owners_orphan(&master->owners, heir->owner)) >= 0;)
+		tell(heir, &(struct channel_message){ .kind = MESSAGE_INBOX }, inbox);
+}
+
 static void go(struct worker_process *worker)
 {
 	tell(worker, &(struct channel_message){ .kind = MESSAGE_GO }, -1);
 	worker->state = WORKER_RUNNING;
+	pass_on_inboxes(worker->generation->master);
 }
 
 void generation_go(struct generation *generation)
@@ -329,6 +390,10 @@ static void on_channel(struct loop_io *io, int events)
 			worker_ready(worker, message.value);
 			return; /* the generation may be gone */
 		}
+		if (message.kind == MESSAGE_YIELDED && worker->yields_due > 0 && --worker->yields_due == 0) {
+			master_generation_changed(worker->generation->master);
+			return;
+		}
 		if (message.kind == MESSAGE_STOPPED && worker->state == WORKER_DRAINING) {
 			worker->state = WORKER_STOPPED;
 			master_generation_changed(worker->generation->master);
@@ -355,12 +420,14 @@ bool generation_stopped(const struct generation *generation)
 	return true;
 }
 
-/* A worker that lost its master by mistake shut its sockets down. */
+/* A worker that lost its master by mistake shut its sockets down. Those of datagrams cannot be; and others that are to be bound at the next
+ * switch may be among them. */
 void generation_listen_again(const struct generation *generation)
 {
 	char why[256];
 	for (size_t i = 0; i < generation->config->n_listeners; i++)
-		if (listener_listen(generation->listeners[i], &generation->config->listeners[i], why, sizeof why))
+		if (generation->config->listeners[i].protocol == PROTOCOL_TCP &&
+		        listener_listen(generation->listeners[i], &generation->config->listeners[i], why, sizeof why))
 			log_error("%s", why);
 }
 
@@ -431,6 +498,8 @@ static void bury(struct worker_process *worker)
 	loop_timer_stop(generation->master->loop, &worker->burial);
 	worker->state = WORKER_DEAD;
 	close_channel(worker);
+	forget_owner(worker);
+	pass_on_inboxes(generation->master);
 	master_clear_seat(generation->master, worker->seat);
 	if (generation->state == GENERATION_RUNNING)
 		replace(worker);

@@ -32,12 +32,14 @@ struct worker_process {
 	enum worker_state state;
 	pid_t pid;
 	int channel;
+	uint32_t owner; /* its number as one who has UDP sessions (owners.h); 0 = none */
 	struct loop_io channel_io;
 	bool hung_up; /* the channel has ended */
 	struct loop_timer burial;
 	struct loop_timer respawn;
 	uint64_t forked_ns;
 	uint32_t quick_deaths; /* in a row: the next one waits longer */
+	uint32_t yields_due;   /* MESSAGE_YIELD that it has not answered */
 };
 
 enum generation_state { GENERATION_STARTING, GENERATION_RUNNING, GENERATION_DRAINING };
@@ -52,7 +54,9 @@ struct generation {
 	bool quitting;
 	struct loop_timer deadline; /* workers that still live then are killed */
 	struct config *config;
-	struct listener **listeners; /* [config->n_listeners], into the master's */
+	struct listener **
+	        listeners; /* [config->n_listeners], into the master's; NULL: closed before its time. Of one that drains they may be gone */
+	uint64_t yielded[CONFIG_MAX_LISTENERS / MESSAGE_LISTENERS]; /* UDP listeners that others read, by their number (yield.h) */
 	struct places places;
 	uint32_t n_workers;
 	struct worker_process *workers; /* [n_workers] */
@@ -77,6 +81,11 @@ void generation_quit(struct generation *generation);
 /* SIGKILL, for what does not hear. */
 void generation_kill(struct generation *generation);
 
+/* To all its workers. */
+void generation_tell(struct generation *generation, const struct channel_message *message);
+/* The same with MESSAGE_YIELD; and did all answer that live? */
+void generation_tell_yield(struct generation *generation, uint32_t first, uint64_t listeners);
+bool generation_yielded(const struct generation *generation);
 /* Listen on all its sockets, whoever shut them down. */
 void generation_listen_again(const struct generation *generation);
 /* Fork those workers that died while another master was in charge. */

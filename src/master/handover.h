@@ -32,6 +32,8 @@ enum { HANDOVER_BYTES_MOST = 16 * 1024 * 1024, HANDOVER_ITEMS_MOST = 65536 };
 	X(BOX_PUT, "box_put")   /* number: row of the server, extra: framing; to those who share the segment */      \
 	X(BOX_TAKE, "box_take") /* the same */                                                                       \
 	X(ELDER, "elder")       /* channel to a master that was replaced before and still drains; number: its pid */ \
+	X(FLOWS, "flows")       /* the table of UDP sessions (shm/flows.h) */                                        \
+	X(OWNER, "owner")       /* to a worker that has UDP sessions; number: as an owner */                         \
 	X(GATE, "gate")         /* a socket of the admin API; number: which, text: address */
 
 enum handed_kind {
@@ -101,7 +103,10 @@ enum upgrade_message {
 	UPGRADE_GO,      /* the control process has ended; the segment is the new master's. Where they have two: with a memfd of counters */
 	UPGRADE_STOPPED, /* accepts no more, and what was queued is accepted */
 	UPGRADE_BURIED,  /* the worker in the seat `value` died */
-	UPGRADE_COUNTS   /* where they have two segments: comes with a memfd of counters */
+	UPGRADE_COUNTS,  /* where they have two segments: comes with a memfd of counters */
+	/* new to old */
+	UPGRADE_YIELD /* its workers read UDP listeners: comes with a memfd of their names and addresses, word by word. Again after each
+	                 reload */
 };
 
 /* Say it with a text in a memfd. 0 or a negative errno. */

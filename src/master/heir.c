@@ -64,6 +64,8 @@ static int describe(const struct master *master, int channel, gate_texts texts, 
 		error = boxes_for_each(&master->boxes, add_box, out);
 	if (!error)
 		error = add_gates(out, &master->gates, texts);
+	if (!error)
+		error = owners_hand_over(&master->owners, out);
 	for (const struct elder *elder = master->adoption.elders; !error && elder; elder = elder->next)
 		error = handover_add(out, &(struct handed){ .kind = HANDED_ELDER,
 		                                  .fd = elder->channel,

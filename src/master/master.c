@@ -294,6 +294,7 @@ static void clean_up(struct master *master)
 	loop_free(master->loop);
 	bells_close(&master->bells);
 	bells_close(&master->log_bell);
+	owners_close(&master->owners);
 	log_sink_close(&master->access_log);
 	free(master->pid_path);
 	free(master->stats_path);
@@ -343,6 +344,7 @@ int master_run(const struct config_source *source, bool quick, char *const *argv
 	struct master master = { .source = *source, .quick = quick, .pid_fd = -1, .signal_fd = -1 };
 	log_set_process("master");
 	gates_init(&master.gates);
+	owners_init(&master.owners);
 	upgrade_init(&master, argv);
 	int status = begin(&master);
 	if (master.loop)

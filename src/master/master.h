@@ -12,6 +12,7 @@
 #include "master/gates.h"
 #include "master/generation.h"
 #include "master/helper.h"
+#include "master/owners.h"
 #include "master/plan.h"
 #include "master/upgrade.h"
 #include "os/bell.h"
@@ -50,6 +51,7 @@ struct master {
 	struct cpu_set cpus;
 	uint64_t descriptors;
 	struct boxes boxes;
+	struct owners owners; /* of UDP sessions */
 	struct helper helper;
 	struct gates gates;
 	struct {

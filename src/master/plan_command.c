@@ -217,7 +217,7 @@ static void tell_of_secrets(struct asking *asking)
 {
 	const struct config *config = asking->settings.config;
 	for (size_t i = 0; config && i < config->n_upstreams; i++)
-		if (config->upstreams[i].health.type == HEALTH_TYPE_TCP && config->upstreams[i].health.send[0]) {
+		if (config->upstreams[i].health.send[0] || config->upstreams[i].health.send_hex[0]) {
 			plan_add(&asking->plan, PLAN_NOTE, "health.send", "is kept secret, and not compared");
 			return;
 		}

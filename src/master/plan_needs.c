@@ -4,6 +4,7 @@
 #include "os/machine.h"
 #include "os/privileges.h"
 #include "tcp/tcp.h"
+#include "udp/udp.h"
 #include "worker/room.h"
 
 enum { UNIT_SIZE = 32, MASTER_DESCRIPTORS = 32 };
@@ -44,7 +45,7 @@ static void check_descriptors(struct plan *plan, const struct plan_ground *groun
 	const struct config *config = ground->after;
 	/* The master has a socket for each listener and worker, a channel and a bell for each worker. */
 	uint64_t master =
-	        count_sockets(ground, ground->workers) + 2 * (uint64_t)ground->workers + tcp_box_descriptors(config) + MASTER_DESCRIPTORS;
+	        count_sockets(ground, ground->workers) + 2 * (uint64_t)ground->workers + house_box_descriptors(config) + MASTER_DESCRIPTORS;
 	if (needs->descriptors == 0)
 		return;
 	if (master > needs->descriptors)
@@ -141,9 +142,11 @@ static void add_up(struct plan *plan, const struct plan_ground *ground)
 	needs->descriptors = descriptors(ground);
 	worker_make_room(&room, config, ground->workers, needs->descriptors ? needs->descriptors : worker_wanted_descriptors(config),
 	        count_sockets(ground, 1), bells);
-	needs->connections = least((uint64_t)room.sessions * ground->workers, config->max_connections);
+	needs->connections =
+	        least((uint64_t)(room.flows > room.sessions ? room.flows : room.sessions) * ground->workers, config->max_connections);
 	needs->per_worker_bytes = worker_room_bytes(&room, config);
-	needs->per_connection_bytes = tcp_connection_bytes(config);
+	bool tcp = udp_is_wanted(config, PROTOCOL_TCP);
+	needs->per_connection_bytes = tcp ? tcp_connection_bytes(config) : udp_session_bytes();
 	needs->shared_bytes = shared_bytes(plan, ground);
 	needs->total_bytes =
 	        ground->workers * needs->per_worker_bytes + needs->connections * needs->per_connection_bytes + needs->shared_bytes;

@@ -53,32 +53,24 @@ static bool find_other(const struct port_check *check, struct search *search)
 	*search = (struct search){ .master = master_of(check->ground) };
 	if (search->master && !sockets_may_look("", search->master))
 		return false; /* those of the instance itself could not be told apart */
-	if (sockets_listening("", &check->listener->endpoint.addr, takes_both(check->listener), on_socket, search))
-		return false;
-	return search->found;
-}
-
-static void say_who(struct search *search, char *out, size_t size)
-{
-	struct text text = text_of(out, size);
-	sockets_find_owner("", &search->owner);
-	if (search->owner.pid)
-		text_add(&text, "%s (pid %d)", search->owner.name, (int)search->owner.pid);
-	else
-		text_add(&text, "another process");
-	if (!search->owner.pid && search->owner.uid)
-		text_add(&text, " of user %u", (unsigned)search->owner.uid);
+	const struct addr *addr = &check->listener->endpoint.addr;
+	bool both = takes_both(check->listener);
+	int error = 0;
+	for (int tries = 0; !error && !search->found && tries < SOCKETS_TRIES; tries++)
+		error = check->listener->protocol == PROTOCOL_UDP ? sockets_bound_udp("", addr, both, on_socket, search)
+		                                                  : sockets_listening("", addr, both, on_socket, search);
+	return !error && search->found;
 }
 
 static void tell_busy(const struct port_check *check, struct search *search)
 {
 	char who[WHO_SIZE], address[ADDR_TEXT_SIZE];
-	say_who(search, who, sizeof who);
 	plan_add(check->plan, PLAN_ERROR, check->path, "cannot listen on %s: %s listens there",
-	        addr_format(&check->listener->endpoint.addr, address, sizeof address), who);
+	        addr_format(&check->listener->endpoint.addr, address, sizeof address),
+	        sockets_name_owner("", &search->owner, who, sizeof who));
 }
 
-/* --- TCP ------------------------------------------------------------------------------------------------------------------- */
+/* --- TCP and UDP ----------------------------------------------------------------------------------------------------------- */
 
 /* The port that a listener in force really has. */
 static unsigned port_in_force(const struct plan_ground *ground, const struct listener_config *listener)
@@ -95,19 +87,19 @@ static unsigned port_in_force(const struct plan_ground *ground, const struct lis
 	return port;
 }
 
-static bool is_beside_own(const struct plan_ground *ground, unsigned port)
+static bool is_beside_own(const struct plan_ground *ground, enum protocol protocol, unsigned port)
 {
 	for (size_t i = 0; port && ground->before && i < ground->before->n_listeners; i++)
-		if (port_in_force(ground, &ground->before->listeners[i]) == port)
+		if (ground->before->listeners[i].protocol == protocol && port_in_force(ground, &ground->before->listeners[i]) == port)
 			return true;
 	return false;
 }
 
-static void check_tcp(const struct port_check *check)
+static void check_ip(const struct port_check *check)
 {
 	char why[WHY_SIZE];
 	struct search search;
-	bool beside_own = is_beside_own(check->ground, addr_port(&check->listener->endpoint.addr));
+	bool beside_own = is_beside_own(check->ground, check->listener->protocol, addr_port(&check->listener->endpoint.addr));
 	int error = listener_try(check->listener, beside_own, why, sizeof why);
 	if (error == -EACCES && !check->ground->same_rights)
 		plan_add(check->plan, PLAN_NOTE, check->path, "cannot be tried by this user; ask as the user that started Aegis");
@@ -169,7 +161,7 @@ static void check_one(struct port_check *check)
 	else if (endpoint->addr.sa.sa_family == AF_UNIX)
 		check_unix(check);
 	else
-		check_tcp(check);
+		check_ip(check);
 }
 
 /* The addresses of the admin API: nothing is shared there. */

@@ -323,6 +323,20 @@ static void record_end(struct shm *shm, uint32_t seat)
 	recorder_write(&recorder, &record);
 }
 
+/* Datagrams that it had received and not passed on yet: every other one is counted. */
+static void count_lost_datagrams(struct listener_row *row)
+{
+	uint64_t in = counter_get(&row->udp_from_client) + counter_get(&row->udp_from_server) + counter_get(&row->udp_taken_over);
+	uint64_t out = counter_get(&row->udp_to_server) + counter_get(&row->udp_to_client) + counter_get(&row->udp_handed_over);
+#define DROP(X, field, name, text) out += counter_get(&row->udp_drop_##field);
+	UDP_DROPS(DROP, )
+#undef DROP
+	/* Of these the first two were not received, and the third were passed on. */
+	out -= counter_get(&row->udp_drop_client_queue) + counter_get(&row->udp_drop_server_queue) + counter_get(&row->udp_returned);
+	if (in > out)
+		counter_add(&row->udp_drop_worker_died, in - out);
+}
+
 int segment_clear_seat(struct shm *shm, uint32_t seat)
 {
 	/* Its connections broke with it. What the ledger held is counted once: reclaiming clears it. */
@@ -330,6 +344,8 @@ int segment_clear_seat(struct shm *shm, uint32_t seat)
 		uint32_t broken = atomic_load(shm_ledger(shm, seat, limit_listener(i)));
 		if (broken)
 			counter_add(&shm_listener_row(shm, seat, i)->closes[REASON_WORKER_DIED], broken);
+		if (atomic_load(&shm->listeners[i].is_udp) && !atomic_load(&shm->seats[seat].is_elder))
+			count_lost_datagrams(shm_listener_row(shm, seat, i));
 	}
 	line_clear(shm, seat);
 	int error = limit_reclaim(shm, seat);
@@ -345,6 +361,7 @@ int segment_clear_seat(struct shm *shm, uint32_t seat)
 		atomic_fetch_add_explicit(&shm->upstreams[i].epoch, 1, memory_order_release);
 	record_end(shm, seat);
 	atomic_store(&shm->seats[seat].sessions, 0);
+	atomic_store(&shm->seats[seat].udp_sessions, 0);
 	atomic_store(&shm->seats[seat].pid, 0);
 	atomic_store(&shm->seats[seat].is_elder, 0);
 	atomic_store(&shm->seats[seat].state, SEAT_FREE);

@@ -7,10 +7,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "os/machine.h"
 #include "os/notify.h"
 #include "os/title.h"
 #include "shm/limit.h"
 #include "shm/sums.h"
+#include "udp/udp.h"
+#include "worker/room.h"
 
 struct totals {
 	uint64_t connections, rejected, errors, bytes;
@@ -85,24 +88,44 @@ static void log_listener(const struct generation *generation, size_t i)
 	const struct listener_config *listener = &generation->config->listeners[i];
 	const struct upstream_config *upstream = &generation->config->upstreams[listener->upstream];
 	char address[ADDR_TEXT_SIZE];
-	log_info("listening on %s (%s) for upstream %s of %zu server%s",
-	        addr_format(&generation->listeners[i]->bound, address, sizeof address), listener->name, upstream->name, upstream->n_servers,
-	        upstream->n_servers == 1 ? "" : "s");
+	log_info("listening on %s%s (%s) for upstream %s of %zu server%s",
+	        addr_format(&generation->listeners[i]->bound, address, sizeof address), listener->protocol == PROTOCOL_UDP ? " by UDP" : "",
+	        listener->name, upstream->name, upstream->n_servers, upstream->n_servers == 1 ? "" : "s");
+}
+
+/* A port for each session, whatever its server and its worker: a datagram socket has it before it is connected. */
+static void log_ports(const struct config *config, uint64_t possible)
+{
+	uint32_t ports = machine_local_ports("");
+	if (ports && ports < possible)
+		log_info("UDP sessions take a local port each, and there are %u (net.ipv4.ip_local_port_range), fewer than max_connections "
+		         "= "
+		         "%u; widen that range, or lower max_connections",
+		        ports, config->max_connections);
+}
+
+static void log_room(const struct master *master, const struct config *config, uint32_t workers)
+{
+	bool tcp = udp_is_wanted(config, PROTOCOL_TCP), udp = udp_is_wanted(config, PROTOCOL_UDP);
+	const char *what = tcp && udp ? "connections and as many UDP sessions" : udp ? "UDP sessions" : "connections";
+	uint64_t per_worker = master->descriptors / worker_descriptors_each(config), all = per_worker * workers;
+	log_info("max_connections %u; descriptor limit %llu a worker, enough for about %llu %s each", config->max_connections,
+	        (unsigned long long)master->descriptors, (unsigned long long)per_worker, what);
+	if (all < config->max_connections)
+		log_info("the descriptor limit allows about %llu %s, fewer than max_connections = %u; raise LimitNOFILE= or "
+		         "`ulimit -n`, or run more workers",
+		        (unsigned long long)all, what, config->max_connections);
+	if (udp)
+		log_ports(config, all < config->max_connections ? all : config->max_connections);
 }
 
 void status_log_start(const struct master *master)
 {
 	const struct generation *generation = master->running;
 	const struct config *config = generation->config;
-	uint64_t per_worker = master->descriptors / 2;
 	log_info("aegis %s: %u worker%s%s, engine %s, user %s", PACKAGE_VERSION, generation->n_workers,
 	        generation->n_workers == 1 ? "" : "s", config->pin ? " (pinned)" : "", master->shm.header->engine, master->identity.user);
 	for (size_t i = 0; i < config->n_listeners; i++)
 		log_listener(generation, i);
-	log_info("max_connections %u; descriptor limit %llu a worker, enough for about %llu connections each", config->max_connections,
-	        (unsigned long long)master->descriptors, (unsigned long long)per_worker);
-	if (per_worker * generation->n_workers < config->max_connections)
-		log_info("the descriptor limit allows about %llu connections, fewer than max_connections = %u; raise LimitNOFILE= or "
-		         "`ulimit -n`, or run more workers",
-		        (unsigned long long)(per_worker * generation->n_workers), config->max_connections);
+	log_room(master, config, generation->n_workers);
 }

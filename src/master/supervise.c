@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "master/segment.h"
 #include "master/transition.h"
+#include "master/yield.h"
 #include "os/notify.h"
 #include "shm/limit.h"
 #include "worker/worker.h"
@@ -31,6 +32,7 @@ static void release(struct master *master, const struct generation *generation, 
 				close(master->listeners[i]->fds[j]);
 	boxes_release_in_child(&master->boxes, generation ? (const struct box *const *)generation->places.boxes : NULL,
 	        generation ? generation->config : NULL);
+	owners_release_in_child(&master->owners, generation ? generation->workers[keep_slot].owner : 0);
 	notify_release_in_child();
 	generation_release_in_child(master->running);
 	for (const struct generation *old = master->draining; old; old = old->next)
@@ -102,8 +104,9 @@ static bool listener_needed(const struct master *master, const struct listener *
 	if (transition_needs(master->transition, listener) || (master->running && generation_uses(master->running, listener)))
 		return true;
 	for (const struct generation *generation = master->draining; generation; generation = generation->next)
-		if (generation_uses(generation, listener) && !generation_stopped(generation))
-			return true; /* what is queued there is still being accepted */
+		if (generation_uses(generation, listener) &&
+		        (listener->protocol == PROTOCOL_UDP ? generation_alive(generation) > 0 : !generation_stopped(generation)))
+			return true; /* what is queued there is still being accepted; datagrams come for as long as there are sessions */
 	/* A drained instance keeps them for its revival; those that cannot be revived are bound anew. */
 	return master->draining_by_request && listener_revivable(listener);
 }
@@ -127,7 +130,8 @@ static void refuse_for_the_dead(struct master *master)
 			continue;
 		generation->refused = true;
 		for (size_t i = 0; generation->listeners && i < generation->config->n_listeners; i++)
-			listener_refuse(generation->listeners[i]);
+			if (generation->listeners[i])
+				listener_refuse(generation->listeners[i]);
 	}
 }
 
@@ -151,6 +155,7 @@ void master_generation_changed(struct master *master)
 	if (!master->stopping || upgrade_is_replaced(master))
 		close_unneeded_listeners(master);
 	free_ended_generations(master);
+	yield_all(master, transition_reader(master->transition)); /* who read for others may be gone */
 	upgrade_generation_changed(master);
 	if (master->transition)
 		transition_try_switch(master->transition);
@@ -162,6 +167,8 @@ void master_generation_changed(struct master *master)
 		loop_stop(master->loop);
 	else if (master->draining_by_request && !master->transition) {
 		log_info("drained: no connection is left; HUP takes up service again");
+		for (size_t i = 0; i < master->n_listeners; i++)
+			listener_rest(master->listeners[i]);
 		master_set_state(master, INSTANCE_DRAINED);
 	}
 }

@@ -8,17 +8,20 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "master/preflight.h"
+#include "master/yield.h"
 #include "worker/room.h"
 
 #define PREFLIGHT_NS (30 * NS_PER_S)
 #define READY_NS (20 * NS_PER_S)
 #define HANDSHAKE_NS (200 * NS_PER_MS)
+#define HOLD_NS (100 * NS_PER_MS)
 #define HAND_OVER_NS NS_PER_S /* a worker that stands still does not hold up a reload */
 
 /* A socket set that this transition made or changed, to be taken back when it fails. */
 struct change {
 	struct listener *listener;
-	uint32_t fds_before; /* 0: made anew */
+	bool made;
+	uint32_t fds_before; /* otherwise */
 };
 
 struct transition {
@@ -33,6 +36,7 @@ struct transition {
 	struct loop_io preflight_io;
 	struct loop_timer deadline;
 	bool log_changed;
+	bool held;                  /* those that drain, or will, were told to read no more datagrams of listeners that stay */
 	bool switched, handed_over; /* to the new generation; and the old one was told to drain */
 	uint32_t replaced;          /* the generation that was switched from, while it may still accept; 0 = none */
 	char note[SHM_NOTE_SIZE];
@@ -66,7 +70,7 @@ static void take_back(struct transition *transition)
 	const struct config *running = running_config(transition);
 	for (size_t i = transition->n_changes; i-- > 0;) {
 		struct change *change = &transition->changes[i];
-		if (change->fds_before)
+		if (!change->made)
 			listener_shrink(change->listener, change->fds_before);
 		else
 			forget_listener(master, change->listener);
@@ -111,6 +115,8 @@ static void fail(struct transition *transition, int status, const char *format, 
 	va_start(args, format);
 	(void)vsnprintf(transition->note, sizeof transition->note, format, args);
 	va_end(args);
+	transition->held = false;
+	yield_all(transition->master, NULL);
 	take_back(transition);
 	gates_abandon(&transition->master->gates);
 	abandon_generation(transition);
@@ -186,7 +192,7 @@ static bool let_listeners_leave(struct master *master)
 {
 	bool any = false;
 	for (size_t i = 0; i < master->n_listeners; i++)
-		if (!generation_uses(master->running, master->listeners[i])) {
+		if (master->listeners[i]->protocol == PROTOCOL_TCP && !generation_uses(master->running, master->listeners[i])) {
 			int error = listener_leave(master->listeners[i]);
 			if (error)
 				log_info("listener %s goes, and clients that connect just now may be reset: no filter on its sockets: %s",
@@ -262,8 +268,11 @@ static void switch_over(struct transition *transition)
 	gates_switch(&master->gates);
 	transition_publish(master, generation);
 	generation_go(generation);
+	adopt_reads(master, generation);
 	retire_running(transition);
 	master->running = generation;
+	yield_all(master, NULL);
+	yield_close_rivals(master, generation);
 	helper_go(&master->helper);
 	if (!let_listeners_leave(master)) {
 		hand_over(transition);
@@ -285,6 +294,28 @@ static bool sockets_are_being_refused(const struct master *master)
 	return false;
 }
 
+static void on_hold_overdue(struct loop_timer *timer)
+{
+	switch_over(container_of(timer, struct transition, deadline)); /* who stands still reads nothing, either */
+}
+
+/* Where a group of datagram sockets is to grow, a client may come to another socket from then on. Nobody reads meanwhile: what is in the
+ * sockets then is read by the new workers, who know whose it is. Otherwise the old ones go on reading until the new ones do. */
+static bool datagrams_are_held(struct transition *transition)
+{
+	struct master *master = transition->master;
+	if (!yield_must_come_first(transition->generation))
+		return true;
+	if (!transition->held) {
+		transition->held = true;
+		yield_all(master, transition->generation);
+		loop_timer_stop(master->loop, &transition->deadline);
+		loop_timer_init(&transition->deadline, on_hold_overdue);
+		loop_timer_start(master->loop, &transition->deadline, HOLD_NS);
+	}
+	return yield_is_over(master);
+}
+
 void transition_try_switch(struct transition *transition)
 {
 	const struct generation *generation = transition->generation;
@@ -297,7 +328,7 @@ void transition_try_switch(struct transition *transition)
 		if (generation->workers[i].state != WORKER_READY)
 			return;
 	if (generation && helper_is_prepared(&transition->master->helper) && !sockets_are_being_refused(transition->master) &&
-	        adopt_may_switch(transition->master))
+	        adopt_may_switch(transition->master) && datagrams_are_held(transition))
 		switch_over(transition);
 }
 
@@ -392,17 +423,18 @@ static int bind_one(struct transition *transition, const struct listener_config 
         size_t why_size)
 {
 	struct listener *listener = find_listener(transition, config);
+	bool made = !listener;
 	uint32_t before = listener ? listener->n_fds : 0;
 	int error = listener ? listener_grow(listener, config, slots, why, why_size)
 	                     : listener_bind(config, slots, port_is_ours(transition->master, config), &listener, why, why_size);
 	if (error)
 		return error;
-	if (before == 0 && master_keep_listener(transition->master, listener)) {
+	if (made && master_keep_listener(transition->master, listener)) {
 		listener_free(listener);
 		(void)snprintf(why, why_size, "out of memory");
 		return -ENOMEM;
 	}
-	transition->changes[transition->n_changes++] = (struct change){ listener, before };
+	transition->changes[transition->n_changes++] = (struct change){ listener, made, before };
 	*out = listener;
 	return 0;
 }
@@ -570,6 +602,11 @@ void transition_begin(struct master *master, struct config *config)
 		return;
 	}
 	loop_timer_start(master->loop, &transition->deadline, PREFLIGHT_NS);
+}
+
+const struct generation *transition_reader(const struct transition *transition)
+{
+	return transition && transition->held && !transition->replaced ? transition->generation : NULL;
 }
 
 bool transition_needs(const struct transition *transition, const struct listener *listener)

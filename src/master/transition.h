@@ -32,6 +32,9 @@ void transition_control_refused(struct transition *transition);
 /* Look for one dead worker of the generation that is starting. True when there was one: the transition is over then. NULL is fine. */
 bool transition_reap_one(struct transition *transition);
 
+/* The generation to come, where the others yield to it already; or NULL. */
+const struct generation *transition_reader(const struct transition *transition);
+
 /* Is the listener needed by the generation to come? */
 bool transition_needs(const struct transition *transition, const struct listener *listener);
 

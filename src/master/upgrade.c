@@ -18,6 +18,7 @@
 #include "master/status.h"
 #include "master/supervise.h"
 #include "master/transition.h"
+#include "master/yield.h"
 #include "os/channel.h"
 #include "os/notify.h"
 #include "os/process.h"
@@ -110,6 +111,12 @@ static void end_new_master(struct upgrade *upgrade)
 		        WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
+static void forget_readers(struct upgrade *upgrade)
+{
+	free(upgrade->readers);
+	upgrade->readers = NULL;
+}
+
 /* What the new master wrote, as the one in charge, is ours again. */
 static void take_charge_again(struct master *master)
 {
@@ -120,6 +127,8 @@ static void take_charge_again(struct master *master)
 		master->listeners[i]->shared = false;
 		listener_stay(master->listeners[i]);
 	}
+	yield_to_heir(master, NULL);
+	forget_readers(&master->upgrade);
 	boxes_hand_over(&master->boxes, false);
 	if (!shared)
 		segment_take_back_last(master->stats_path);
@@ -285,6 +294,9 @@ static void be_replaced(struct master *master, uint32_t pace, uint64_t timeout_n
 	generation->next = master->draining;
 	master->draining = generation;
 	generation_drain(generation, false, pace, timeout_ns);
+	if (upgrade->readers)
+		yield_close_rivals_of_heir(master, upgrade->readers);
+	forget_readers(upgrade);
 	if (!upgrade->same_segment) { /* what our workers have to log nobody else reads */
 		helper_rest(&master->helper);
 		helper_renew(&master->helper);
@@ -321,6 +333,22 @@ static void hear_failure(struct master *master, int fd)
 	free(text);
 }
 
+/* From now on: a datagram of one of their sessions must not be taken for somebody else's here. What stands in their way is closed when
+ * there is no way back, or where that is so already: then they have reloaded. */
+static void hear_readers(struct master *master, int fd)
+{
+	struct upgrade *upgrade = &master->upgrade;
+	char *text = fd < 0 ? NULL : upgrade_read_text(fd, HANDOVER_BYTES_MOST);
+	if (text && upgrade->state == UPGRADE_HANDING) {
+		forget_readers(upgrade);
+		upgrade->readers = strdup(text);
+		yield_to_heir(master, text);
+	} else if (text && upgrade->state == UPGRADE_REPLACED) {
+		yield_close_rivals_of_heir(master, text);
+	}
+	free(text);
+}
+
 static void hear(struct master *master, const struct channel_message *message)
 {
 	enum upgrade_state state = master->upgrade.state;
@@ -348,6 +376,8 @@ static void on_end(struct master *master)
 	log_warn("the new master (pid %d) is gone; connections that are left here end as they were told to", (int)master->upgrade.pid);
 	loop_timer_stop(master->loop, &master->upgrade.count);
 	close_channel(master);
+	if (master->upgrade.state == UPGRADE_REPLACED)
+		yield_close_all(master);
 }
 
 static void on_channel(struct loop_io *io, int events)
@@ -366,6 +396,8 @@ static void on_channel(struct loop_io *io, int events)
 		}
 		if (message.kind == UPGRADE_FAILED)
 			hear_failure(master, fd);
+		else if (message.kind == UPGRADE_YIELD)
+			hear_readers(master, fd);
 		else if (fd >= 0)
 			close(fd);
 		hear(master, &message);
@@ -450,5 +482,6 @@ void upgrade_fini(struct master *master)
 	if (master->loop)
 		close_channel(master);
 	carry_free(upgrade->carry);
+	forget_readers(upgrade);
 	free(upgrade->program);
 }

@@ -34,6 +34,7 @@ struct upgrade {
 	bool said_stopped;
 	bool wanted; /* asked for while a reload was under way */
 	bool reload_asked, reopen_asked;
+	char *readers;            /* the UDP listeners that its workers read: yield_write(); NULL = not said */
 	char note[SHM_NOTE_SIZE]; /* what the new master said */
 };
 

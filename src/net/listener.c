@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <netinet/udp.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +12,9 @@
 #include "base/text.h"
 #include "net/options.h"
 #include "os/notify.h"
+#include "os/sockets.h"
+
+enum { WHO_SIZE = 128 };
 
 static int fail(int error, char *why, size_t why_size, const char *format, ...) printf_like(4, 5);
 static int fail(int error, char *why, size_t why_size, const char *format, ...)
@@ -28,21 +32,27 @@ static bool both_families(const char *address)
 	return address[0] == '*' || address[0] == ':';
 }
 
-static int open_socket(const struct addr *addr, bool both, bool share_port)
+static int bind_socket(int fd, const struct addr *addr)
 {
-	int on = 1, off = 0;
-	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	return bind(fd, &addr->sa, addr->length) < 0 ? -errno : 0;
+}
+
+enum port_use { PORT_ALONE, PORT_SHARED };
+
+/* SO_REUSEADDR is for what a TCP connection leaves behind; with UDP it would let anybody in who sets it, too. */
+static int make_socket(const struct addr *addr, enum protocol protocol, bool both, enum port_use use)
+{
+	int on = 1, off = 0, type = protocol == PROTOCOL_UDP ? SOCK_DGRAM : SOCK_STREAM;
+	int fd = socket(addr->sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	int failed = 0;
-	if (addr->sa.sa_family != AF_UNIX)
+	if (addr->sa.sa_family != AF_UNIX && protocol != PROTOCOL_UDP)
 		failed = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (!failed && share_port)
+	if (!failed && use == PORT_SHARED)
 		failed = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 	if (!failed && addr->sa.sa_family == AF_INET6)
 		failed = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, both ? &off : &on, sizeof on);
-	if (!failed)
-		failed = bind(fd, &addr->sa, addr->length);
 	if (!failed)
 		return fd;
 	int error = errno;
@@ -50,13 +60,52 @@ static int open_socket(const struct addr *addr, bool both, bool share_port)
 	return -error;
 }
 
-static int explain_bind(int error, const struct addr *addr, char *why, size_t why_size)
+static int open_socket(const struct addr *addr, enum protocol protocol, bool both, enum port_use use)
+{
+	int fd = make_socket(addr, protocol, both, use);
+	int error = fd < 0 ? fd : bind_socket(fd, addr);
+	if (error && fd >= 0)
+		close(fd);
+	return error ? error : fd;
+}
+
+struct search {
+	struct socket_owner owner;
+	bool found;
+};
+
+static bool on_socket(void *arg, const struct socket_owner *owner)
+{
+	struct search *search = arg;
+	if (sockets_is_owned_by("", owner->inode, getpid()))
+		return false; /* shared with our own, which is in nobody's way */
+	*search = (struct search){ *owner, true };
+	return true;
+}
+
+static int explain_busy(const struct addr *addr, enum protocol protocol, char *why, size_t why_size)
+{
+	char text[ADDR_TEXT_SIZE], who[WHO_SIZE];
+	struct search search = { .found = false };
+	int error = 0;
+	for (int tries = 0; !error && !search.found && tries < SOCKETS_TRIES; tries++)
+		error = protocol == PROTOCOL_UDP ? sockets_bound_udp("", addr, false, on_socket, &search)
+		                                 : sockets_listening("", addr, false, on_socket, &search);
+	addr_format(addr, text, sizeof text);
+	if (error || !search.found)
+		return fail(-EADDRINUSE, why, why_size, "cannot listen on %s: someone else listens there; `ss -%s` shows who", text,
+		        protocol == PROTOCOL_UDP ? "lunp" : "ltnp");
+	return fail(-EADDRINUSE, why, why_size, "cannot listen on %s: someone else listens there, %s", text,
+	        sockets_name_owner("", &search.owner, who, sizeof who));
+}
+
+static int explain_bind(int error, const struct addr *addr, enum protocol protocol, char *why, size_t why_size)
 {
 	char text[ADDR_TEXT_SIZE];
 	addr_format(addr, text, sizeof text);
 	switch (-error) {
 	case EADDRINUSE:
-		return fail(error, why, why_size, "cannot listen on %s: someone else listens there; `ss -ltnp` shows who", text);
+		return explain_busy(addr, protocol, why, why_size);
 	case EACCES:
 		if (addr_port(addr) > 0 && addr_port(addr) < 1024)
 			return fail(error, why, why_size,
@@ -79,13 +128,13 @@ static int explain_bind(int error, const struct addr *addr, char *why, size_t wh
 
 /* Is the address free, and which port is it when the kernel is to choose? A socket with SO_REUSEPORT would silently share a
  * port with another program of the same user, so a first one is bound without it. It never listens. */
-static int probe_address(struct addr *addr, bool both, bool beside_own)
+static int probe_address(struct addr *addr, enum protocol protocol, bool both, enum port_use use)
 {
-	int fd = open_socket(addr, both, beside_own);
+	int fd = open_socket(addr, protocol, both, use);
 	if (fd == -EAFNOSUPPORT && both) {
 		struct addr v4 = { .length = sizeof v4.in, .in = { .sin_family = AF_INET, .sin_port = addr->in6.sin6_port } };
 		*addr = v4;
-		fd = open_socket(addr, false, beside_own);
+		fd = open_socket(addr, protocol, false, use);
 	}
 	if (fd < 0)
 		return fd;
@@ -100,8 +149,8 @@ int listener_try(const struct listener_config *config, bool elsewhere, char *why
 	struct addr addr = config->endpoint.addr;
 	if (elsewhere)
 		addr_set_port(&addr, 0);
-	int error = probe_address(&addr, both_families(config->address), false);
-	return error ? explain_bind(error, &config->endpoint.addr, why, why_size) : 0;
+	int error = probe_address(&addr, config->protocol, both_families(config->address), PORT_ALONE);
+	return error ? explain_bind(error, &config->endpoint.addr, config->protocol, why, why_size) : 0;
 }
 
 static int add_fd(struct listener *listener, int fd)
@@ -114,12 +163,60 @@ static int add_fd(struct listener *listener, int fd)
 	return 0;
 }
 
+/* A datagram socket that is to be sent nothing yet is not bound. */
+static int open_slot(const struct listener *listener, const struct listener_config *config)
+{
+	bool both = both_families(config->address);
+	return listener->protocol == PROTOCOL_UDP ? make_socket(&listener->bound, PROTOCOL_UDP, both, PORT_SHARED)
+	                                          : open_socket(&listener->bound, PROTOCOL_TCP, both, PORT_SHARED);
+}
+
+/* The options that a datagram socket needs before it is sent anything, and those that a reload may change. A kernel without UDP_GRO hands
+ * over datagram by datagram. */
+static int set_udp_options(int fd, const struct listener *listener, const struct udp_config *udp)
+{
+	int on = 1, size = (int)udp->receive_buffer_bytes;
+	bool v6 = listener->bound.sa.sa_family == AF_INET6;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+	/* The answers for all clients leave by it, those of a turn at once. */
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	(void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
+	if (!listener->any_address)
+		return 0;
+	if (v6) /* of both families: where what was sent to all of IPv4 is to be answered from */
+		(void)setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
+	if (setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &on, sizeof on) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Every UDP socket is sent its share of the datagrams from here on. */
+static int take_part(struct listener *listener, const struct listener_config *config, char *why, size_t why_size)
+{
+	char text[ADDR_TEXT_SIZE];
+	for (uint32_t i = 0; i < listener->n_fds; i++) {
+		int error = set_udp_options(listener->fds[i], listener, &config->udp);
+		if (error)
+			return fail(error, why, why_size, "cannot have the addresses of datagrams told on listener %s (%s): %s",
+			        config->name, addr_format(&listener->bound, text, sizeof text), strerror(-error));
+		if (i < listener->n_bound)
+			continue;
+		error = bind_socket(listener->fds[i], &listener->bound);
+		if (error)
+			return explain_bind(error, &listener->bound, PROTOCOL_UDP, why, why_size);
+		listener->n_bound = i + 1;
+	}
+	return 0;
+}
+
 static int bind_slots(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size)
 {
 	uint32_t before = listener->n_fds;
 	while (listener->n_fds < slots) {
-		int fd = open_socket(&listener->bound, both_families(config->address), true);
-		int error = fd < 0 ? explain_bind(fd, &listener->bound, why, why_size) : add_fd(listener, fd);
+		int fd = open_slot(listener, config);
+		int error = fd < 0 ? explain_bind(fd, &listener->bound, config->protocol, why, why_size) : add_fd(listener, fd);
 		if (error) {
 			if (fd >= 0)
 				close(fd);
@@ -135,10 +232,30 @@ static int bind_tcp(
 {
 	listener->per_slot = true;
 	listener->bound = config->endpoint.addr;
-	int error = probe_address(&listener->bound, both_families(config->address), beside_own);
+	int error = probe_address(&listener->bound, PROTOCOL_TCP, both_families(config->address), beside_own ? PORT_SHARED : PORT_ALONE);
 	if (error)
-		return explain_bind(error, &config->endpoint.addr, why, why_size);
+		return explain_bind(error, &config->endpoint.addr, PROTOCOL_TCP, why, why_size);
 	return bind_slots(listener, config, slots, why, why_size);
+}
+
+/* Beside our own on its port not even a probe may be bound: what is sent to the other ones could go to it. */
+static int bind_udp(
+        struct listener *listener, const struct listener_config *config, uint32_t slots, bool beside_own, char *why, size_t why_size)
+{
+	struct addr *bound = &listener->bound, elsewhere = config->endpoint.addr;
+	addr_set_port(&elsewhere, 0);
+	listener->per_slot = true;
+	*bound = config->endpoint.addr;
+	int error = probe_address(beside_own ? &elsewhere : bound, PROTOCOL_UDP, both_families(config->address), PORT_ALONE);
+	if (error)
+		return explain_bind(error, &config->endpoint.addr, PROTOCOL_UDP, why, why_size);
+	if (beside_own && elsewhere.sa.sa_family != bound->sa.sa_family) {
+		addr_set_port(&elsewhere, addr_port(bound));
+		*bound = elsewhere; /* IPv4 is all there is */
+	}
+	listener->any_address = addr_is_any(bound);
+	error = bind_slots(listener, config, slots, why, why_size);
+	return error || beside_own ? error : take_part(listener, config, why, why_size);
 }
 
 /* A socket file that nobody listens on was left behind by a crash. */
@@ -160,13 +277,13 @@ static int bind_unix(struct listener *listener, const struct listener_config *co
 	struct addr *addr = &listener->bound;
 	*addr = config->endpoint.addr;
 	bool in_files = addr->un.sun_path[0] != '\0';
-	int fd = open_socket(addr, false, false);
+	int fd = open_socket(addr, PROTOCOL_TCP, false, PORT_ALONE);
 	if (fd == -EADDRINUSE && in_files && stale_unix_path(addr)) {
 		(void)unlink(addr->un.sun_path);
-		fd = open_socket(addr, false, false);
+		fd = open_socket(addr, PROTOCOL_TCP, false, PORT_ALONE);
 	}
 	if (fd < 0)
-		return explain_bind(fd, addr, why, why_size);
+		return explain_bind(fd, addr, PROTOCOL_TCP, why, why_size);
 	struct stat st;
 	if (in_files && lstat(addr->un.sun_path, &st) == 0) {
 		listener->inode = st.st_ino;
@@ -179,13 +296,25 @@ static int bind_unix(struct listener *listener, const struct listener_config *co
 	return error;
 }
 
+static int number_option(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t length = sizeof value;
+	return getsockopt(fd, level, name, &value, &length) < 0 ? -1 : value;
+}
+
+static bool is_of_type(int fd, enum protocol protocol)
+{
+	if (protocol == PROTOCOL_UDP)
+		return number_option(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_UDP;
+	return number_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM;
+}
+
 static int adopt_fd(struct listener *listener, int fd, char *why, size_t why_size)
 {
-	int type = 0;
-	socklen_t length = sizeof type;
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_STREAM)
-		return fail(
-		        -EINVAL, why, why_size, "descriptor %d (%s) is not a stream socket; pass one that is bound", fd, listener->address);
+	if (!is_of_type(fd, listener->protocol))
+		return fail(-EINVAL, why, why_size, "descriptor %d (%s) is not a %s socket; pass one that is bound", fd, listener->address,
+		        listener->protocol == PROTOCOL_UDP ? "UDP" : "stream");
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	/* The original stays open, so that a reload that gives the listener up and one that takes it back find it again. */
@@ -201,9 +330,14 @@ static int adopt_fd(struct listener *listener, int fd, char *why, size_t why_siz
 	}
 	if (!error)
 		error = add_fd(listener, copy);
-	if (error)
+	if (error) {
 		close(copy);
-	return error;
+		return error;
+	}
+	listener->per_slot = listener->protocol == PROTOCOL_UDP;
+	listener->n_bound = listener->n_fds;
+	listener->any_address = listener->per_slot && addr_is_any(&listener->bound);
+	return 0;
 }
 
 static int adopt_systemd(struct listener *listener, const char *name, char *why, size_t why_size)
@@ -232,6 +366,7 @@ int listener_bind(const struct listener_config *config, uint32_t slots, bool bes
 	}
 	int error;
 	listener->endpoint = *endpoint;
+	listener->protocol = config->protocol;
 	listener->inherited = endpoint->kind != ENDPOINT_ADDRESS;
 	listener->original = endpoint->kind == ENDPOINT_FD ? endpoint->fd : -1;
 	if (endpoint->kind == ENDPOINT_FD)
@@ -240,6 +375,8 @@ int listener_bind(const struct listener_config *config, uint32_t slots, bool bes
 		error = adopt_systemd(listener, endpoint->name, why, why_size);
 	else if (endpoint->addr.sa.sa_family == AF_UNIX)
 		error = bind_unix(listener, config, why, why_size);
+	else if (config->protocol == PROTOCOL_UDP)
+		error = bind_udp(listener, config, slots, beside_own, why, why_size);
 	else
 		error = bind_tcp(listener, config, slots, beside_own, why, why_size);
 	if (error) {
@@ -253,8 +390,6 @@ int listener_bind(const struct listener_config *config, uint32_t slots, bool bes
 int listener_adopt(const char *name, const char *address, ino_t inode, int fd, struct listener **out)
 {
 	const char *why;
-	int type = 0;
-	socklen_t length = sizeof type;
 	struct listener *listener = calloc(1, sizeof *listener);
 	if (!listener || !(listener->name = strdup(name)) || !(listener->address = strdup(address))) {
 		listener_free(listener);
@@ -264,15 +399,16 @@ int listener_adopt(const char *name, const char *address, ino_t inode, int fd, s
 	listener->original = -1;
 	listener->inode = inode;
 	int error = endpoint_parse(address, &listener->endpoint, &why);
-	if (!error && (listener->endpoint.kind != ENDPOINT_ADDRESS || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
-	                      type != SOCK_STREAM))
+	listener->protocol = is_of_type(fd, PROTOCOL_UDP) ? PROTOCOL_UDP : PROTOCOL_TCP;
+	if (!error && (listener->endpoint.kind != ENDPOINT_ADDRESS || !is_of_type(fd, listener->protocol)))
 		error = -EINVAL;
 	listener->bound.length = sizeof listener->bound - offsetof(struct addr, sa);
 	if (!error && getsockname(fd, &listener->bound.sa, &listener->bound.length) < 0)
 		error = -errno;
 	listener->per_slot = listener->bound.sa.sa_family != AF_UNIX;
+	listener->any_address = listener->protocol == PROTOCOL_UDP && addr_is_any(&listener->bound);
 	if (!error)
-		error = add_fd(listener, fd);
+		error = listener_adopt_more(listener, fd);
 	if (error) {
 		listener_free(listener);
 		return error;
@@ -283,23 +419,42 @@ int listener_adopt(const char *name, const char *address, ino_t inode, int fd, s
 
 int listener_adopt_more(struct listener *listener, int fd)
 {
-	return add_fd(listener, fd);
+	int error = add_fd(listener, fd);
+	if (!error && listener->protocol == PROTOCOL_UDP)
+		listener->n_bound = listener->n_fds; /* whoever hands them over has bound all */
+	return error;
 }
 
 int listener_grow(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size)
 {
-	return listener->per_slot ? bind_slots(listener, config, slots, why, why_size) : 0;
+	if (!listener->per_slot || listener->inherited)
+		return 0;
+	if (listener->n_fds == 0) { /* it rested */
+		int error = probe_address(&listener->bound, listener->protocol, both_families(config->address), PORT_ALONE);
+		if (error)
+			return explain_bind(error, &listener->bound, listener->protocol, why, why_size);
+	}
+	return bind_slots(listener, config, slots, why, why_size);
+}
+
+bool listener_is_growing(const struct listener *listener)
+{
+	return listener->protocol == PROTOCOL_UDP && listener->n_bound > 0 && listener->n_bound < listener->n_fds;
 }
 
 void listener_shrink(struct listener *listener, uint32_t slots)
 {
 	while (listener->n_fds > slots)
 		close(listener->fds[--listener->n_fds]);
+	if (listener->n_bound > listener->n_fds)
+		listener->n_bound = listener->n_fds;
 }
 
 int listener_listen(struct listener *listener, const struct listener_config *config, char *why, size_t why_size)
 {
 	char text[ADDR_TEXT_SIZE];
+	if (listener->protocol == PROTOCOL_UDP)
+		return take_part(listener, config, why, why_size);
 	addr_format(&listener->bound, text, sizeof text);
 	for (uint32_t i = 0; i < listener->n_fds; i++) {
 		const char *option = "";
@@ -373,14 +528,20 @@ void listener_refuse(struct listener *listener)
 		listener_refuse_fd(listener->fds[i]);
 }
 
-static bool is_tcp_address(const struct endpoint *endpoint)
+void listener_rest(struct listener *listener)
+{
+	if (listener->protocol == PROTOCOL_UDP && !listener->inherited)
+		listener_shrink(listener, 0);
+}
+
+static bool is_ip(const struct endpoint *endpoint)
 {
 	return endpoint->kind == ENDPOINT_ADDRESS && endpoint->addr.sa.sa_family != AF_UNIX;
 }
 
 bool listener_shares_port(const struct listener *listener, const struct listener_config *config)
 {
-	if (!is_tcp_address(&listener->endpoint) || !is_tcp_address(&config->endpoint))
+	if (listener->protocol != config->protocol || !is_ip(&listener->endpoint) || !is_ip(&config->endpoint))
 		return false;
 	return addr_port(&config->endpoint.addr) != 0 && addr_port(&listener->bound) == addr_port(&config->endpoint.addr);
 }
@@ -396,19 +557,21 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 
 static bool is_chosen_by_kernel(const struct endpoint *endpoint)
 {
-	return is_tcp_address(endpoint) && addr_port(&endpoint->addr) == 0;
+	return is_ip(endpoint) && addr_port(&endpoint->addr) == 0;
 }
 
 bool listener_is_same(const struct listener_config *a, const struct listener_config *b)
 {
-	if (!same_endpoint(&a->endpoint, &b->endpoint) || both_families(a->address) != both_families(b->address))
+	if (a->protocol != b->protocol || !same_endpoint(&a->endpoint, &b->endpoint) ||
+	        both_families(a->address) != both_families(b->address))
 		return false;
 	return !is_chosen_by_kernel(&a->endpoint) || strcmp(a->name, b->name) == 0;
 }
 
 bool listener_matches(const struct listener *listener, const struct listener_config *config)
 {
-	if (!same_endpoint(&listener->endpoint, &config->endpoint) || both_families(listener->address) != both_families(config->address))
+	if (listener->protocol != config->protocol || !same_endpoint(&listener->endpoint, &config->endpoint) ||
+	        both_families(listener->address) != both_families(config->address))
 		return false;
 	if (listener->leaving || (listener->hidden && !listener_revivable(listener)))
 		return false;

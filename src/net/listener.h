@@ -1,4 +1,4 @@
-/* Listening sockets: one SO_REUSEPORT socket per listener and worker slot for TCP, one socket shared by all slots for unix
+/* Listening sockets: one SO_REUSEPORT socket per listener and worker slot for TCP and UDP, one socket shared by all slots for unix
  * sockets and for those handed over (fd:N, systemd:NAME).
  *
  * Process: the master makes and owns them for its whole life; workers inherit them and accept. A socket that may hold
@@ -7,6 +7,10 @@
  *
  * Binding and listening are two steps: a socket joins its reuseport group, and is sent connections, only when it listens, and
  * that is when a worker is ready to accept from it.
+ *
+ * A UDP socket has no such second step: it is in its group, and is sent datagrams, from when it is bound. So listener_bind() binds all of
+ * an address that is new, where nothing could be taken from anybody, and what comes early waits in their queues; what is added to a group
+ * that is in use (listener_grow()), or stands beside our own on a port, is only made, and bound by listener_listen().
  */
 #ifndef AEGIS_NET_LISTENER_H
 #define AEGIS_NET_LISTENER_H
@@ -17,13 +21,18 @@ struct listener {
 	char *name;               /* of the settings */
 	char *address;            /* as written there */
 	struct endpoint endpoint; /* what that means */
-	struct addr bound;        /* the real one, with the port that the kernel chose */
-	bool per_slot;            /* fds[slot] belongs to a slot; else every worker accepts from all fds */
-	bool hidden;              /* listener_hide() was called */
-	bool leaving;             /* listener_leave() was called */
-	bool shared;              /* another master has the sockets too, and goes on with them */
-	bool inherited;           /* fd:N, systemd:NAME: not ours to unlink or to shut down */
+	enum protocol protocol;
+	struct addr bound; /* the real one, with the port that the kernel chose */
+	bool per_slot;     /* fds[slot] belongs to a slot (of UDP always, so that all of a client comes to one worker); else every
+	                      worker accepts from all fds */
+	bool any_address;  /* UDP: one of many was asked, and each datagram tells which (IP_PKTINFO, IPV6_PKTINFO) */
+	bool hidden;       /* listener_hide() was called */
+	bool leaving;      /* listener_leave() was called */
+	bool read_by_heir; /* UDP: workers of another master read it; ours only answer by it */
+	bool shared;       /* another master has the sockets too, and goes on with them */
+	bool inherited;    /* fd:N, systemd:NAME: not ours to unlink or to shut down */
 	uint32_t n_fds;
+	uint32_t n_bound; /* UDP: the first so many of them are bound */
 	int *fds;
 	int original; /* fd:N: what was handed over, -1 = none; fds holds a copy of it, and it is never closed here */
 	ino_t inode;  /* of a unix socket's path, so that only our own is unlinked */
@@ -53,6 +62,9 @@ bool listener_shares_port(const struct listener *listener, const struct listener
 /* More sockets, so that there are slots. Not listening yet. 0 or a negative errno; what was there stays as it was. */
 must_check int listener_grow(struct listener *listener, const struct listener_config *config, uint32_t slots, char *why, size_t why_size);
 
+/* Are there sockets that are to take part beside others, which are in use? */
+bool listener_is_growing(const struct listener *listener);
+
 /* Take back what listener_grow() added. */
 void listener_shrink(struct listener *listener, uint32_t slots);
 
@@ -73,6 +85,9 @@ void listener_refuse(struct listener *listener);
 /* One socket of it. Only while it listens: a second shutdown() would mark it for good, and what it accepts after a revival would be reset.
  */
 void listener_refuse_fd(int fd);
+/* UDP: nobody reads, nobody is to wait: close the sockets, so that new clients are refused. listener_grow() makes them anew, with the same
+ * port. Not for sockets that were handed over. */
+void listener_rest(struct listener *listener);
 /* Can it listen again after that? A unix socket has to be bound anew. */
 bool listener_revivable(const struct listener *listener);
 

@@ -148,3 +148,12 @@ uint64_t machine_descriptors(const char *root, pid_t pid, uint64_t want)
 	uint64_t most = want < hard ? want : hard;
 	return soft > most ? soft : most;
 }
+
+uint32_t machine_local_ports(const char *root)
+{
+	char path[PATH_MAX], line[LINE_SIZE];
+	unsigned first, last;
+	(void)snprintf(path, sizeof path, "%s/proc/sys/net/ipv4/ip_local_port_range", root);
+	bool known = read_line(path, line, sizeof line) && sscanf(line, "%u %u", &first, &last) == 2 && first <= last && last <= UINT16_MAX;
+	return known ? last - first + 1 : 0;
+}

@@ -16,4 +16,7 @@ uint64_t machine_memory(const char *root, pid_t pid, bool *is_cgroup);
 /* What privileges_raise_descriptors(want) would come to in another process; 0 = not known. */
 uint64_t machine_descriptors(const char *root, pid_t pid, uint64_t want);
 
+/* How many local ports the kernel gives to those who ask for none (ip_local_port_range); 0 = not known. */
+uint32_t machine_local_ports(const char *root);
+
 #endif

@@ -12,11 +12,11 @@
 
 #include "base/text.h"
 
-enum { LINE_SIZE = 1024, TCP_LISTEN = 10, SO_ACCEPTS = 0x10000 /* __SO_ACCEPTCON */ };
+enum { LINE_SIZE = 1024, TCP_LISTEN = 10, ANY_STATE = 0, SO_ACCEPTS = 0x10000 /* __SO_ACCEPTCON */ };
 
 /* --- the tables ------------------------------------------------------------------------------------------------------------ */
 
-/* An address as in /proc/net/tcp and tcp6: words of 32 bits in network order, each printed as a number of this machine. */
+/* An address as in /proc/net/tcp, udp and those of IPv6: words of 32 bits in network order, each printed as a number of this machine. */
 static bool parse_words(const char *hex, size_t words, unsigned char *out)
 {
 	for (size_t i = 0; i < words; i++) {
@@ -76,8 +76,8 @@ static bool in_the_way(const struct local *ours, bool both, const struct local *
 	return is_any(ours) || is_any(other) || memcmp(ours->ip, other->ip, ours->v6 ? 16 : 4) == 0;
 }
 
-/* Of who listens: "  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 12345 ..." */
-static bool parse_line(const char *line, bool v6, struct local *local, struct socket_owner *owner)
+/* Of who is in that state: "  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 12345 ..." */
+static bool parse_line(const char *line, unsigned wanted, bool v6, struct local *local, struct socket_owner *owner)
 {
 	char address[33];
 	unsigned state, uid;
@@ -86,27 +86,33 @@ static bool parse_line(const char *line, bool v6, struct local *local, struct so
 	            &state, &uid, &inode) != 5)
 		return false;
 	local->v6 = v6;
-	if (state != TCP_LISTEN || strlen(address) != (v6 ? 32 : 8) || !parse_words(address, v6 ? 4 : 1, local->ip))
+	if ((wanted != ANY_STATE && state != wanted) || strlen(address) != (v6 ? 32 : 8) || !parse_words(address, v6 ? 4 : 1, local->ip))
 		return false;
 	unmap(local);
 	*owner = (struct socket_owner){ .inode = (ino_t)inode, .uid = (uid_t)uid };
 	return true;
 }
 
-static int walk_tcp(const char *root, bool v6, const struct local *ours, bool both, sockets_fn *fn, void *arg)
+/* A table of TCP sockets that listen, or of all of UDP. */
+struct table {
+	const char *name;
+	unsigned state;
+};
+
+static int walk_table(const char *root, const struct table *table, bool v6, const struct local *ours, bool both, sockets_fn *fn, void *arg)
 {
 	char path[PATH_MAX], line[LINE_SIZE];
-	(void)snprintf(path, sizeof path, "%s/proc/net/tcp%s", root, v6 ? "6" : "");
+	(void)snprintf(path, sizeof path, "%s/proc/net/%s%s", root, table->name, v6 ? "6" : "");
 	FILE *file = fopen(path, "re");
 	if (!file)
 		return v6 && errno == ENOENT ? 0 : -errno;
 	bool enough = false;
 	/* Who listens comes first (proc_net_tcp.rst); of what follows there may be a million. */
-	for (bool listens = fgets(line, sizeof line, file) != NULL; !enough && listens && fgets(line, sizeof line, file);) {
+	for (bool more = fgets(line, sizeof line, file) != NULL; !enough && more && fgets(line, sizeof line, file);) {
 		struct local local;
 		struct socket_owner owner;
-		listens = parse_line(line, v6, &local, &owner);
-		if (listens && in_the_way(ours, both, &local))
+		more = parse_line(line, table->state, v6, &local, &owner);
+		if (more && in_the_way(ours, both, &local))
 			enough = fn(arg, &owner);
 	}
 	fclose(file);
@@ -140,17 +146,27 @@ static int walk_unix(const char *root, const struct addr *addr, sockets_fn *fn, 
 	return enough;
 }
 
+static int walk_ip(const char *root, const struct table *table, const struct addr *addr, bool both, sockets_fn *fn, void *arg)
+{
+	const struct local ours = local_of(addr);
+	int result = walk_table(root, table, false, &ours, both, fn, arg);
+	if (result == 0)
+		result = walk_table(root, table, true, &ours, both, fn, arg);
+	return result < 0 ? result : 0;
+}
+
+int sockets_bound_udp(const char *root, const struct addr *addr, bool both, sockets_fn *fn, void *arg)
+{
+	return walk_ip(root, &(struct table){ "udp", ANY_STATE }, addr, both, fn, arg);
+}
+
 int sockets_listening(const char *root, const struct addr *addr, bool both, sockets_fn *fn, void *arg)
 {
 	if (addr->sa.sa_family == AF_UNIX) {
 		int result = walk_unix(root, addr, fn, arg);
 		return result < 0 ? result : 0;
 	}
-	const struct local ours = local_of(addr);
-	int result = walk_tcp(root, false, &ours, both, fn, arg);
-	if (result == 0)
-		result = walk_tcp(root, true, &ours, both, fn, arg);
-	return result < 0 ? result : 0;
+	return walk_ip(root, &(struct table){ "tcp", TCP_LISTEN }, addr, both, fn, arg);
 }
 
 /* --- whose socket it is ---------------------------------------------------------------------------------------------------- */
@@ -216,4 +232,17 @@ void sockets_find_owner(const char *root, struct socket_owner *owner)
 	}
 	if (processes)
 		closedir(processes);
+}
+
+char *sockets_name_owner(const char *root, struct socket_owner *owner, char *out, size_t size)
+{
+	struct text text = text_of(out, size);
+	sockets_find_owner(root, owner);
+	if (owner->pid)
+		text_add(&text, "%s (pid %d)", owner->name, (int)owner->pid);
+	else
+		text_add(&text, "another process");
+	if (!owner->pid && owner->uid)
+		text_add(&text, " of user %u", (unsigned)owner->uid);
+	return out;
 }

@@ -25,13 +25,27 @@ static size_t length_of(const char *text)
 	return text ? strlen(text) : 0;
 }
 
+size_t probe_send_count(const struct probe_rules *rules)
+{
+	return rules->send_count ? rules->send_count : length_of(rules->send);
+}
+
+size_t probe_expect_count(const struct probe_rules *rules)
+{
+	return rules->expect_count ? rules->expect_count : length_of(rules->expect);
+}
+
 int probe_rules_check(const struct probe_rules *rules, const char **why)
 {
 	const char *wrong = NULL;
 
-	if (rules->kind != PROBE_TCP && (length_of(rules->send) || length_of(rules->expect)))
-		wrong = "only a tcp check sends and expects a text";
-	else if (length_of(rules->send) > PROBE_TEXT_MAX || length_of(rules->expect) > PROBE_TEXT_MAX)
+	size_t sent = probe_send_count(rules), expected = probe_expect_count(rules);
+
+	if (rules->kind != PROBE_TCP && rules->kind != PROBE_UDP && (sent || expected))
+		wrong = "only a tcp or udp check sends and expects a text";
+	else if (rules->silent && (rules->kind != PROBE_UDP || expected))
+		wrong = "only a udp check that expects nothing may remain without an answer";
+	else if (sent > PROBE_TEXT_MAX || expected > PROBE_TEXT_MAX)
 		wrong = "the text is longer than 1024 bytes";
 	else if (length_of(rules->user) > PROBE_USER_MAX)
 		wrong = "the user's name is longer than 63 bytes";
@@ -88,7 +102,7 @@ const char *probe_user(const struct probe *probe)
 
 static void tcp_begin(struct probe *probe)
 {
-	if (length_of(probe->rules->expect) == 0)
+	if (probe_expect_count(probe->rules) == 0)
 		probe_conclude(probe, PROBE_GOOD, "connected");
 	else
 		probe_wait_for(probe, "the expected text");
@@ -98,7 +112,7 @@ static void tcp_begin(struct probe *probe)
 static bool tcp_step(struct probe *probe)
 {
 	const char *expect = probe->rules->expect;
-	size_t length = strlen(expect), count;
+	size_t length = probe_expect_count(probe->rules), count;
 	const uint8_t *unread = probe_unread(probe, &count);
 
 	if (memmem(unread, count, expect, length))
@@ -205,7 +219,7 @@ size_t probe_output(const struct probe *probe, const char **bytes)
 	}
 	const char *text = probe->rules->send ? probe->rules->send : "";
 	*bytes = text + probe->sent;
-	return strlen(text) - probe->sent;
+	return probe_send_count(probe->rules) - probe->sent;
 }
 
 void probe_sent(struct probe *probe, size_t count)

@@ -19,6 +19,7 @@
  *             connections, host blocked, host not allowed). A refused login is good, unless the server says that it is full or shutting
  *             down. The login is there for the server's sake: it takes clients that leave after its greeting for faulty and blocks their
  *             host after max_connect_errors (100) of them, and with it the clients behind the proxy. A refused login is not counted.
+ *   udp       Not here: control/probe_datagram.c.
  *   http(s)   Not here: control/probe_http.c, with libcurl.
  *
  * The database kinds log in as `user` (default "aegis") without a password. The user need not be there; where it is, without rights and
@@ -27,12 +28,14 @@
 #ifndef AEGIS_PROTO_PROBE_H
 #define AEGIS_PROTO_PROBE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/attr.h"
 
-#define PROBE_KINDS(X) X(TCP, "tcp") X(HTTP, "http") X(HTTPS, "https") X(REDIS, "redis") X(POSTGRES, "postgres") X(MYSQL, "mysql")
+#define PROBE_KINDS(X) \
+	X(TCP, "tcp") X(HTTP, "http") X(HTTPS, "https") X(UDP, "udp") X(REDIS, "redis") X(POSTGRES, "postgres") X(MYSQL, "mysql")
 
 #define PROBE_KIND(identifier, name) PROBE_##identifier,
 enum probe_kind { PROBE_KINDS(PROBE_KIND) PROBE_KIND_COUNT };
@@ -50,10 +53,17 @@ enum {
 
 struct probe_rules {
 	enum probe_kind kind;
-	const char *send;   /* tcp; NULL or "" = nothing */
-	const char *expect; /* tcp; NULL or "" = nothing */
-	const char *user;   /* postgres, mysql; NULL or "" = "aegis" */
+	const char *send;    /* tcp, udp; NULL or "" = nothing */
+	const char *expect;  /* the same */
+	size_t send_count;   /* bytes of send; 0 = as many as it has before its NUL */
+	size_t expect_count; /* the same of expect */
+	const char *user;    /* postgres, mysql; NULL or "" = "aegis" */
+	bool silent;         /* udp: the server does not answer */
+	bool introduced;     /* udp: behind a header of the PROXY protocol, version 2, that speaks for nobody */
 };
+
+size_t probe_send_count(const struct probe_rules *rules);
+size_t probe_expect_count(const struct probe_rules *rules);
 
 struct probe {
 	const struct probe_rules *rules; /* the caller's, for as long as the probe */
@@ -74,7 +84,7 @@ const char *probe_kind_name(enum probe_kind kind);
 /* 0, or -EINVAL with *why the rest of a sentence for the user. */
 must_check int probe_rules_check(const struct probe_rules *rules, const char **why);
 
-/* Connected; the rules are such as probe_rules_check() takes, of any kind but http and https. */
+/* Connected; the rules are such as probe_rules_check() takes, of any kind but http, https and udp. */
 must_check enum probe_verdict probe_begin(struct probe *probe, const struct probe_rules *rules);
 must_check enum probe_verdict probe_feed(struct probe *probe, const void *bytes, size_t count);
 /* The server has ended its side: never PROBE_NEED_MORE. */

@@ -23,13 +23,50 @@
 	X(log_drops, "log_dropped_total{log=\"error\"}", "Lines of the log that nobody took in time")                               \
 	X(access_drops, "log_dropped_total{log=\"access\"}", "Records of the access log that nobody took in time")
 
+/* Datagrams, of listeners with protocol = "udp": Y(X, direction, text). One that was received and not passed on is in one of the drops. */
+#define UDP_DIRECTIONS(Y, X)                                 \
+	Y(X, from_client, "Datagrams received from clients") \
+	Y(X, to_server, "Datagrams passed on to servers")    \
+	Y(X, from_server, "Datagrams received from servers") \
+	Y(X, to_client, "Datagrams passed on to clients")
+#define UDP_DIRECTION_COUNTER(X, name, text) X(udp_##name, "udp_datagrams_total{direction=\"" #name "\"}", text)
+
+/* Datagrams that one worker read and another one has the session of, and what becomes of sessions: Y(X, field, metric, text). */
+#define UDP_MOVES(Y, X)                                                                                          \
+	Y(X, handed_over, "udp_handed_over_total", "Datagrams handed over to the worker that has their session") \
+	Y(X, taken_over, "udp_taken_over_total", "Datagrams taken in from workers that read them")               \
+	Y(X, recovered, "udp_sessions_recovered_total",                                                          \
+	        "UDP sessions of a worker that died which went on with their server in another one")             \
+	Y(X, unlisted, "udp_sessions_unlisted_total",                                                            \
+	        "UDP sessions that no other worker finds, for want of a free place in the list of all")          \
+	Y(X, returned, "udp_datagrams_returned_total",                                                           \
+	        "Datagrams that were passed on, and are gone as a router or a server's machine says: each is one of the drops, too")
+#define UDP_MOVE_COUNTER(X, field, name, text) X(udp_##field, name, text)
+
+/* Why a datagram was not passed on: Y(X, field, name, text). The queues are the kernel's: what is dropped there was never received. */
+#define UDP_DROPS(Y, X)                                                                                                                   \
+	Y(X, refused, "refused", "Datagrams whose session was refused, which is counted with its reason")                                 \
+	Y(X, table_full, "table_full", "Datagrams that would have begun a session where a worker has no room for more")                   \
+	Y(X, stopping, "stopping", "Datagrams that would have begun a session while Aegis stops")                                         \
+	Y(X, unreachable, "unreachable", "Datagrams for which there is no way to where they go, or that the kernel does not let through") \
+	Y(X, too_large, "too_large", "Datagrams larger than the way takes")                                                               \
+	Y(X, send_full, "send_queue_full", "Datagrams for which the kernel had no room when they were sent")                              \
+	Y(X, worker_died, "worker_died", "Datagrams that a worker had in hand when it was killed")                                        \
+	Y(X, hand_over, "hand_over_full", "Datagrams for which the worker with their session had no room")                                \
+	Y(X, client_queue, "client_queue_full", "Datagrams of clients that came faster than they were read (udp.receive_buffer)")         \
+	Y(X, server_queue, "server_queue_full", "Datagrams of servers that came faster than they were read (udp.buffer)")
+#define UDP_DROP_COUNTER(X, field, name, text) X(udp_drop_##field, "udp_drops_total{reason=\"" name "\"}", text)
+
 /* per listener and worker; the reasons of reasons.h are counted beside them */
-#define LISTENER_COUNTERS(X)                                                               \
-	X(connections, "connections_total", "Connections accepted")                        \
-	X(received_bytes, "bytes_received_total", "Bytes received from clients")           \
-	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")                         \
-	X(retries, "connect_retries_total", "Further connect attempts after a failed one") \
-	X(queued, "queue_waits_total", "Clients that had to wait in line for a place at a server")
+#define LISTENER_COUNTERS(X)                                                                       \
+	X(connections, "connections_total", "Connections accepted")                                \
+	X(received_bytes, "bytes_received_total", "Bytes received from clients")                   \
+	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")                                 \
+	X(retries, "connect_retries_total", "Further connect attempts after a failed one")         \
+	X(queued, "queue_waits_total", "Clients that had to wait in line for a place at a server") \
+	UDP_DIRECTIONS(UDP_DIRECTION_COUNTER, X)                                                   \
+	UDP_MOVES(UDP_MOVE_COUNTER, X)                                                             \
+	UDP_DROPS(UDP_DROP_COUNTER, X)
 
 /* per server and worker */
 #define SERVER_COUNTERS(X)                                                                                            \

@@ -23,7 +23,7 @@ static_assert(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0 && sizeof(struct
 static_assert(offsetof(struct shm_header, layout_hash) == 8 && offsetof(struct shm_header, size_bytes) == 16 &&
                       offsetof(struct shm_header, dims) == 24 && offsetof(struct shm_header, version) == 36,
         "every version of Aegis reads these to tell the others apart");
-static_assert(sizeof(struct roll_row) == CACHE_LINE_BYTES && sizeof(struct roll_box) == 2 * CACHE_LINE_BYTES &&
+static_assert(sizeof(struct roll_row) % CACHE_LINE_BYTES == 0 && sizeof(struct roll_box) == 2 * CACHE_LINE_BYTES &&
                       sizeof(struct recorder_head) == CACHE_LINE_BYTES,
         "nor do the boxes and rings of seats");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "processes cannot share a lock of the compiler's");
@@ -119,9 +119,11 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_listener, address)
 	FIELD(shm_listener, upstream)
 	FIELD(shm_listener, in_use)
+	FIELD(shm_listener, is_udp)
 	FIELD(shm_listener, rate)
 	FIELD(shm_listener, up)
 	FIELD(shm_listener, down)
+	FIELD(shm_listener, queue_drops)
 
 	STRUCT(shm_upstream)
 	FIELD(shm_upstream, name)
@@ -137,6 +139,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_upstream, tickets)
 	FIELD(shm_upstream, line_seats)
 	FIELD(shm_upstream, hot_wanted)
+	MARK("slots", SHM_SLOTS, 0)
 	MARK("upstreams", SHM_UPSTREAMS, 0)
 	MARK("rates", SHM_RATE_CELLS, RATE_TABLE_WAYS)
 	MARK("affinities", SHM_AFFINITY_ENTRIES, AFFINITY_WAYS)
@@ -165,6 +168,8 @@ static const struct hashed hashed_rows[] = {
 	FIELD(roll_row, client)
 	FIELD(roll_row, accepted_ns)
 	FIELD(roll_row, up_bytes)
+	FIELD(roll_row, up_datagrams)
+	FIELD(roll_row, is_udp)
 	MARK("recorders", RECORDER_BYTES_MOST, ROLL_ROWS)
 	STRUCT(rate)
 	FIELD(rate, tat)
@@ -218,6 +223,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_seat, cpu)
 	FIELD(shm_seat, is_elder)
 	FIELD(shm_seat, sessions)
+	FIELD(shm_seat, udp_sessions)
 	FIELD(shm_seat, started_ns)
 	FIELD(shm_seat, base_accepts)
 	FIELD(shm_seat, engine)
@@ -259,6 +265,8 @@ static const struct hashed hashed_rows[] = {
 	FIELD(access_record, first_byte_ns)
 	FIELD(access_record, received_bytes)
 	FIELD(access_record, sent_bytes)
+	FIELD(access_record, received_datagrams)
+	FIELD(access_record, sent_datagrams)
 	FIELD(access_record, serial)
 	FIELD(access_record, waited_ms)
 	FIELD(access_record, listener)
@@ -268,6 +276,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(access_record, reason)
 	FIELD(access_record, client)
 	FIELD(access_record, server_first)
+	FIELD(access_record, is_udp)
 #define X(id, name) MARK(name, ACCESS_##id, 0)
 	ACCESS_PHASES(X)
 #undef X

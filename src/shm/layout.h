@@ -65,7 +65,7 @@ enum seat_state {
 const char *seat_state_name(enum seat_state state);
 
 /* The same in every segment. */
-enum { SHM_UPSTREAMS = 1024, SHM_RATE_CELLS = 65536, SHM_AFFINITY_ENTRIES = 65536 };
+enum { SHM_SLOTS = 256, SHM_UPSTREAMS = 1024, SHM_RATE_CELLS = 65536, SHM_AFFINITY_ENTRIES = 65536 };
 
 /* How many of each there is room for; fixed when the segment is made. */
 struct shm_dims {
@@ -138,9 +138,11 @@ struct shm_listener {
 	char address[SHM_ADDRESS_SIZE];                      /* as bound */
 	char upstream[SHM_NAME_SIZE];
 	_Atomic uint32_t in_use; /* 0 = retired: gone from the settings, the counters stay */
+	_Atomic uint32_t is_udp; /* it takes datagrams */
 	/* writers: all workers */
 	_Alignas(CACHE_LINE_BYTES) struct rate rate; /* of new connections */
 	struct rate up, down;                        /* of bytes */
+	_Atomic uint32_t queue_drops[SHM_SLOTS];     /* UDP, by socket: drops in the kernel's queue that are counted somewhere */
 };
 
 struct shm_upstream {
@@ -198,6 +200,7 @@ struct shm_seat {
 	/* writer: the worker, on lines of its own */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t ledger_sequence; /* odd while a limit is being changed; see limit.h */
 	_Atomic uint32_t sessions;                                   /* gauge; zeroed by the master after a crash */
+	_Atomic uint32_t udp_sessions;                               /* so many of them are UDP; likewise */
 	_Atomic uint32_t engine;                                     /* enum seat_engine */
 #define X(field, metric, help) counter_t field;
 	WORKER_COUNTERS(X)

@@ -22,10 +22,10 @@ static void change_end(struct shm_seat *seat)
 	atomic_store_explicit(&seat->ledger_sequence, sequence + 1, memory_order_release);
 }
 
-bool limit_reserve(struct shm *shm, uint32_t seat, uint32_t limit)
+/* max: 0 = no limit. */
+static bool reserve(struct shm *shm, uint32_t seat, uint32_t limit, uint32_t max)
 {
 	struct limit *row = shm_limit(shm, limit);
-	uint32_t max = atomic_load_explicit(&row->max, memory_order_relaxed);
 	uint32_t used = atomic_load_explicit(&row->used, memory_order_relaxed);
 	if (max && used >= max)
 		return false;
@@ -44,6 +44,17 @@ bool limit_reserve(struct shm *shm, uint32_t seat, uint32_t limit)
 	}
 	change_end(&shm->seats[seat]);
 	return reserved;
+}
+
+bool limit_reserve(struct shm *shm, uint32_t seat, uint32_t limit)
+{
+	return reserve(shm, seat, limit, atomic_load_explicit(&shm_limit(shm, limit)->max, memory_order_relaxed));
+}
+
+bool limit_reserve_leaving(struct shm *shm, uint32_t seat, uint32_t limit, uint32_t one_in)
+{
+	uint32_t max = atomic_load_explicit(&shm_limit(shm, limit)->max, memory_order_relaxed);
+	return reserve(shm, seat, limit, one_in ? max - max / one_in : max);
 }
 
 void limit_release(struct shm *shm, uint32_t seat, uint32_t limit)

@@ -19,6 +19,9 @@
 /* Reserve one. True, or false when the limit is reached. Worker of the seat only. */
 must_check bool limit_reserve(struct shm *shm, uint32_t seat, uint32_t limit);
 
+/* The same for those who shall leave a part of it, one in so many, to others; 0 = they may have all. */
+must_check bool limit_reserve_leaving(struct shm *shm, uint32_t seat, uint32_t limit, uint32_t one_in);
+
 /* Give back one that was reserved by the same seat. */
 void limit_release(struct shm *shm, uint32_t seat, uint32_t limit);
 

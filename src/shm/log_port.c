@@ -13,8 +13,13 @@ void *log_port_reserve(struct log_port *port, size_t length)
 {
 	void *record = log_inlet_reserve(&port->inlet, length);
 	if (unlikely(!record))
-		counter_add(port->drops, 1);
+		log_port_drop(port);
 	return record;
+}
+
+void log_port_drop(struct log_port *port)
+{
+	counter_add(port->drops, 1);
 }
 
 void log_port_commit(struct log_port *port)

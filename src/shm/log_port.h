@@ -22,6 +22,8 @@ void log_port_open(struct log_port *port, struct shm *shm, uint32_t seat, enum l
 /* As log_inlet_reserve(); NULL has been counted. */
 must_check void *log_port_reserve(struct log_port *port, size_t length);
 void log_port_commit(struct log_port *port);
+/* Count one that is not written. */
+void log_port_drop(struct log_port *port);
 
 /* For the control process: say that the bell must ring for the next record. What came before that is there to be read, and is to be looked
  * for after this. */

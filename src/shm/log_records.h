@@ -38,8 +38,9 @@ struct access_record {
 	uint64_t duration_ns;
 	uint64_t connect_ns; /* until a server was connected, or ACCESS_NEVER */
 	uint64_t first_byte_ns;
-	uint64_t received_bytes; /* from the client */
-	uint64_t sent_bytes;     /* to the client */
+	uint64_t received_bytes;                     /* from the client */
+	uint64_t sent_bytes;                         /* to the client */
+	uint64_t received_datagrams, sent_datagrams; /* UDP */
 	struct record_address client;
 	uint32_t serial;                     /* with the seat: the id of the connection */
 	uint32_t waited_ms;                  /* in line */
@@ -47,7 +48,7 @@ struct access_record {
 	uint8_t phase;                       /* enum access_phase */
 	uint8_t reason;                      /* enum reason; of those that end */
 	uint8_t server_first;                /* of one that both sides ended: the server did so first */
-	uint8_t zero;
+	uint8_t is_udp;
 };
 
 #endif

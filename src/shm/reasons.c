@@ -1,6 +1,7 @@
 #include "shm/reasons.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stddef.h>
 
 #include "base/attr.h"
@@ -56,4 +57,27 @@ const char *closer_name(enum closer closer)
 #undef X
 	};
 	return closer < N_CLOSERS ? names[closer] : "unknown";
+}
+
+enum reason reason_of_connect(int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case ENOENT: /* a unix socket that is not there, */
+	case EAGAIN: /* or whose backlog is full */
+		return REASON_CONNECT_REFUSED;
+	case ETIMEDOUT:
+		return REASON_CONNECT_TIMEOUT;
+	case EADDRNOTAVAIL:
+		return REASON_NO_PORTS;
+	case EMFILE:
+	case ENFILE:
+		return REASON_NO_DESCRIPTORS;
+	case ENOMEM:
+	case ENOBUFS:
+		return REASON_NO_MEMORY;
+	default:
+		return REASON_CONNECT_FAILED;
+	}
 }

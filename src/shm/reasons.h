@@ -35,6 +35,11 @@ enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR 
 	X(QUEUE_TIMEOUT, "queue_timeout", REJECTED, "no place at a server within queue.timeout")                                    \
 	X(CLIENT_GAVE_UP, "client_gave_up", DONE, "the client left while it waited for a place at a server")                        \
 	X(TOO_SLOW, "too_slow", ERROR, "the client was slower than min_rate of the listener")                                       \
+	X(CONNECT_RATE, "connect_rate", REJECTED, "connect_rate of the upstream allows no new session now, and UDP does not wait")  \
+	X(ANSWERED, "answered", DONE, "UDP: all answers came (udp.responses)")                                                      \
+	X(REQUESTS_REACHED, "requests_reached", DONE, "UDP: the client sent as many datagrams as a session takes (udp.requests)")   \
+	X(SERVER_DISABLED, "server_disabled", OPERATOR, "UDP: its server was disabled; the client goes on with another one")        \
+	X(LISTENER_CLOSED, "listener_closed", OPERATOR, "UDP: its port is another listener's now, or the master is gone")           \
 	X(SERVER_DOWN, "server_down", ERROR, "its server went down (on_down = \"close\")")                                          \
 	X(NO_MEMORY, "no_memory", ERROR, "out of memory in Aegis or in the kernel")                                                 \
 	X(NO_DESCRIPTORS, "no_descriptors", ERROR, "out of file descriptors")                                                       \
@@ -69,6 +74,9 @@ enum closer {
 /* server_first: of one that both sides ended, the server was the first to do so. */
 enum closer reason_closer(enum reason reason, bool server_first);
 const char *closer_name(enum closer closer);
+
+/* Of a connection to a server that could not be made, with this errno. */
+enum reason reason_of_connect(int error);
 
 /* The name in metrics and logs, the sentence for people, the class. */
 const char *reason_name(enum reason reason);

@@ -58,7 +58,7 @@ struct record_address {
 };
 
 /* How a server was chosen, or why none was; as the worker found it, and the record has it. */
-enum choice_way { CHOICE_BY_BALANCE, CHOICE_BY_AFFINITY, CHOICE_BEYOND_SOFT_LIMIT, CHOICE_BY_SEARCH, N_CHOICE_WAYS };
+enum choice_way { CHOICE_BY_BALANCE, CHOICE_BY_AFFINITY, CHOICE_BEYOND_SOFT_LIMIT, CHOICE_BY_SEARCH, CHOICE_AS_BEFORE, N_CHOICE_WAYS };
 /* Of what kind the connection to it is. */
 enum choice_conn { CHOICE_NEW, CHOICE_WARM, CHOICE_KEPT, N_CHOICE_CONNS };
 struct record_choice {

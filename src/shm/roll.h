@@ -51,12 +51,14 @@ enum roll_state {
 enum { ROLL_ROWS = 256, ROLL_LOOKS = 4096, ROLL_NO_SERVER = UINT16_MAX };
 
 struct roll_row {
-	uint32_t serial;
-	uint8_t step;              /* enum step */
+	_Alignas(CACHE_LINE_BYTES) uint32_t serial;
+	uint8_t step; /* enum step */
+	uint8_t is_udp;
 	uint16_t listener, server; /* rows */
 	struct record_address client;
 	uint64_t accepted_ns, active_ns; /* active: the last byte either way, or the last step */
 	uint64_t up_bytes, down_bytes;   /* from the client, from the server */
+	uint64_t up_datagrams, down_datagrams;
 };
 
 struct roll_box {

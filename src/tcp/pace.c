@@ -7,12 +7,12 @@
 
 static const struct bandwidth *bandwidth_of(const struct session *session)
 {
-	return &session->listener->bandwidth;
+	return &session_listener(session)->bandwidth;
 }
 
 static uint64_t min_rate(const struct session *session)
 {
-	return session->listener->config->min_rate_bytes_per_s;
+	return session->visit.entrance->config->min_rate_bytes_per_s;
 }
 
 static uint64_t now_ns(const struct session *session)
@@ -25,7 +25,7 @@ static uint64_t now_ns(const struct session *session)
 void pace_begin(struct session *session)
 {
 	const struct bandwidth *bandwidth = bandwidth_of(session);
-	if (likely(!session->listener->paced) || session->pace)
+	if (likely(!session_listener(session)->paced) || session->pace)
 		return;
 	struct pace *pace = slab_take(&session->tcp->paces);
 	ensure(pace); /* there are as many as sessions */

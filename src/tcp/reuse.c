@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "tcp/flight.h"
+#include "house/flight.h"
 #include "tcp/tcp.h"
 
 #define WAIT_FIRST_NS (2 * NS_PER_MS)
@@ -26,7 +26,7 @@ static struct session *session_of(struct relay *relay)
 
 static const struct upstream_config *config_of(const struct session *session)
 {
-	return session->listener->upstream->config;
+	return session->visit.entrance->upstream->config;
 }
 
 static bool keeps(const struct session *session)
@@ -121,7 +121,7 @@ static void follow_no_more(struct session *session)
 	if (session->reuse->wait_since_ns)
 		return;
 	if (keeps(session))
-		counter_add(&session->server->row->pool_pinned, 1);
+		counter_add(&session->visit.server->row->pool_pinned, 1);
 	session->relay.framed = false;
 	reuse_end(session);
 }
@@ -139,8 +139,8 @@ static void retry(struct session *session)
 {
 	struct reuse *reuse = session->reuse;
 	struct conn *client = session->relay.side[SIDE_CLIENT].conn;
-	counter_add(&session->server->row->pool_stale_retries, 1);
-	flight_stale(session);
+	counter_add(&session->visit.server->row->pool_stale_retries, 1);
+	flight_stale(&session->visit);
 	if (session->relay.side[SIDE_CLIENT].eof)
 		client->readable = !client->by_completion; /* its end is to be read again */
 	relay_stop(&session->relay);
@@ -300,7 +300,7 @@ bool reuse_look(struct relay *relay, enum side from, const char *bytes, size_t c
 static enum relay_ending client_ends(struct session *session)
 {
 	enum framing_verdict verdict = framing_verdict(&session->reuse->framing);
-	bool kept = keeps(session) && pool_wants(session->server->pool);
+	bool kept = keeps(session) && pool_wants(session->visit.server->pool);
 	if (!kept || (verdict != FRAMING_CLEAN && verdict != FRAMING_OWED))
 		return ENDING_PASS;
 	if (verdict == FRAMING_OWED || relay_holds(&session->relay))
@@ -338,7 +338,8 @@ bool reuse_may_keep(struct session *session)
 {
 	const struct relay_side *server = &session->relay.side[SIDE_SERVER];
 	const struct reuse *reuse = session->reuse;
-	if (!reuse || !keeps(session) || session->step != STEP_RELAY || session->relay.aborting || !pool_wants(session->server->pool))
+	if (!reuse || !keeps(session) || session->visit.step != STEP_RELAY || session->relay.aborting ||
+	        !pool_wants(session->visit.server->pool))
 		return false;
 	if (framing_verdict(&reuse->framing) != FRAMING_CLEAN || server->owed || server->eof || server->dry || server->reset ||
 	        server->fin_sent)
@@ -358,5 +359,5 @@ bool reuse_give_back(struct session *session)
 	const struct hot_conn hot = {
 		.conn = session->relay.side[SIDE_SERVER].conn, .sent_bytes = reuse->sent_before + reuse->sent_bytes, .used = true
 	};
-	return upstream_keep(session->listener->upstream, session->server, &hot);
+	return upstream_keep(session->visit.entrance->upstream, session->visit.server, &hot);
 }

@@ -5,8 +5,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "tcp/access.h"
-#include "tcp/flight.h"
+#include "house/flight.h"
 #include "tcp/pace.h"
 #include "tcp/reuse.h"
 #include "tcp/tcp.h"
@@ -41,7 +40,7 @@ static uint64_t now_ns(const struct session *session)
 /* Fire at the deadline of the step; lazily: an armed timer that is early enough stays as it is. */
 void session_arm(struct session *session)
 {
-	uint64_t due_ns = steps[session->step].deadline(session);
+	uint64_t due_ns = steps[session->visit.step].deadline(session);
 	if (!wheel_armed(&session->timer) || due_ns < wheel_due_ns(&session->timer))
 		wheel_arm(&session->tcp->wheel, &session->timer, due_ns);
 }
@@ -55,8 +54,8 @@ static void arm_anew(struct session *session)
 static void run(struct session *session, enum step step)
 {
 	for (;;) {
-		session->step = step;
-		session->step_ns = now_ns(session);
+		session->visit.step = step;
+		session->visit.step_ns = now_ns(session);
 		switch (steps[step].enter(session)) {
 		case STEP_DONE:
 			step++;
@@ -75,23 +74,20 @@ static void run(struct session *session, enum step step)
 
 void session_due(struct session *session)
 {
-	if (now_ns(session) >= steps[session->step].deadline(session))
-		steps[session->step].overdue(session);
+	if (now_ns(session) >= steps[session->visit.step].deadline(session))
+		steps[session->visit.step].overdue(session);
 	else
 		session_arm(session);
 }
 
-void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener *listener, struct conn *client,
-        const struct sockaddr_in6 *peer, bool reserved)
+void session_begin(struct session *session, struct tcp *tcp, struct conn *client, bool reserved)
 {
 	session->tcp = tcp;
-	session->listener = listener;
 	session->relay.side[SIDE_CLIENT].conn = client;
-	session->peer = *peer;
-	session->reserved = reserved;
-	session->accepted_ns = now_ns(session);
-	counter_add(&listener->row->connections, 1);
-	flight_accepted(session);
+	session->visit.reserved = reserved;
+	session->visit.accepted_ns = now_ns(session);
+	counter_add(&session->visit.entrance->row->connections, 1);
+	flight_accepted(&session->visit);
 	run(session, STEP_ADMIT);
 }
 
@@ -100,9 +96,9 @@ void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener
 static enum step_result step_admit(struct session *session)
 {
 	enum reason why_not;
-	if (likely(door_admit(&session->listener->door, &session->peer, session->accepted_ns, &why_not)))
+	if (likely(door_admit(&session->visit.entrance->door, &session->visit.peer, session->visit.accepted_ns, &why_not)))
 		return STEP_DONE;
-	flight_refused(session, why_not);
+	flight_refused(&session->visit, why_not);
 	session_end(session, why_not);
 	return STEP_LEFT;
 }
@@ -112,14 +108,14 @@ static enum step_result step_admit(struct session *session)
 static enum step_result step_reserve(struct session *session)
 {
 	enum reason why_not;
-	if (session->reserved)
+	if (session->visit.reserved)
 		return STEP_DONE;
-	if (!tcp_reserve(session->tcp, session->listener, &why_not)) {
-		flight_refused(session, why_not);
+	if (!house_reserve(session->visit.entrance, &why_not)) {
+		flight_refused(&session->visit, why_not);
 		session_end(session, why_not);
 		return STEP_LEFT;
 	}
-	session->reserved = true;
+	session->visit.reserved = true;
 	return STEP_DONE;
 }
 
@@ -127,16 +123,16 @@ static enum step_result step_reserve(struct session *session)
 
 static void report(struct session *session, bool ok)
 {
-	if (session->judged)
-		upstream_report(session->listener->upstream, session->server, &session->pass, ok, now_ns(session));
-	session->judged = false;
+	if (session->visit.judged)
+		upstream_report(session->visit.entrance->upstream, session->visit.server, &session->pass, ok, now_ns(session));
+	session->visit.judged = false;
 }
 
 static void abandon(struct session *session)
 {
-	if (session->judged)
-		upstream_abandon(session->listener->upstream, session->server, &session->pass);
-	session->judged = false;
+	if (session->visit.judged)
+		upstream_abandon(session->visit.entrance->upstream, session->visit.server, &session->pass);
+	session->visit.judged = false;
 }
 
 /* The connection is out of the pool and may be stale: it says nothing about the server. */
@@ -149,7 +145,7 @@ static bool may_be_stale(const struct session *session)
  * not answer, or its health speaks against it. */
 static void judge_at_end(struct session *session, enum reason reason)
 {
-	if (session->step != STEP_RELAY || may_be_stale(session) || reason == REASON_READ_TIMEOUT || reason == REASON_SERVER_DOWN)
+	if (session->visit.step != STEP_RELAY || may_be_stale(session) || reason == REASON_READ_TIMEOUT || reason == REASON_SERVER_DOWN)
 		abandon(session);
 	else
 		report(session, true);
@@ -160,9 +156,9 @@ static void judge_at_end(struct session *session, enum reason reason)
 static struct upstream_client client_of(const struct session *session)
 {
 	return (struct upstream_client){
-		.peer = &session->peer,
+		.peer = &session->visit.peer,
 		.tried = session->tried,
-		.n_tried = session->n_tried,
+		.n_tried = session->visit.n_tried,
 		.now_ns = now_ns(session),
 		.fresh = session->reuse != NULL, /* one out of the pool was stale */
 	};
@@ -172,14 +168,14 @@ enum upstream_choice session_take(struct session *session)
 {
 	const struct upstream_client client = client_of(session);
 	struct upstream_hold hold;
-	enum upstream_choice choice = upstream_take(session->listener->upstream, &client, &hold);
+	enum upstream_choice choice = upstream_take(session->visit.entrance->upstream, &client, &hold);
 	if (choice != UPSTREAM_TAKEN)
 		return choice;
 	wait_end(session);
-	session->server = hold.server;
+	session->visit.server = hold.server;
 	session->pass = hold.pass;
-	session->judged = upstream_judges(session->listener->upstream);
-	flight_chosen(session);
+	session->visit.judged = upstream_judges(session->visit.entrance->upstream);
+	flight_chosen(&session->visit);
 	if (hold.hot.conn)
 		reuse_took(session, &hold.hot);
 	return choice;
@@ -192,12 +188,12 @@ enum record_want session_want(enum upstream_choice choice)
 
 static enum step_result step_choose(struct session *session)
 {
-	const struct upstream *upstream = session->listener->upstream;
+	const struct upstream *upstream = session->visit.entrance->upstream;
 	bool others_wait = upstream->has_line && line_is_busy(&upstream->line);
 	enum upstream_choice choice = others_wait ? UPSTREAM_LATER : session_take(session);
 	enum reason why_not;
 	if (choice != UPSTREAM_TAKEN)
-		flight_not_chosen(session, others_wait ? WANT_TURN : session_want(choice));
+		flight_not_chosen(&session->visit, others_wait ? WANT_TURN : session_want(choice));
 	if (choice == UPSTREAM_TAKEN || wait_is_worth_while(session, choice, &why_not))
 		return STEP_DONE;
 	session_end(session, why_not);
@@ -206,14 +202,14 @@ static enum step_result step_choose(struct session *session)
 
 static enum step_result step_line(struct session *session)
 {
-	if (session->server)
+	if (session->visit.server)
 		return STEP_DONE; /* it came without waiting */
 	return wait_begin(session) ? STEP_WAIT : STEP_LEFT;
 }
 
 static uint64_t line_deadline(const struct session *session)
 {
-	return session->step_ns + session->listener->upstream->config->queue.timeout_ns;
+	return session->visit.step_ns + session->visit.entrance->upstream->config->queue.timeout_ns;
 }
 
 static void line_overdue(struct session *session)
@@ -223,65 +219,27 @@ static void line_overdue(struct session *session)
 
 /* --- connect: dial it, and on failure another one ------------------------------------------------------------------------ */
 
-static enum reason connect_reason(int error)
-{
-	switch (error) {
-	case ECONNREFUSED:
-	case ECONNRESET:
-	case ENOENT: /* a unix socket that is not there, */
-	case EAGAIN: /* or whose backlog is full */
-		return REASON_CONNECT_REFUSED;
-	case ETIMEDOUT:
-		return REASON_CONNECT_TIMEOUT;
-	case EADDRNOTAVAIL:
-		return REASON_NO_PORTS;
-	case EMFILE:
-	case ENFILE:
-		return REASON_NO_DESCRIPTORS;
-	case ENOMEM:
-	case ENOBUFS:
-		return REASON_NO_MEMORY;
-	default:
-		return REASON_CONNECT_FAILED;
-	}
-}
-
-static void log_connect_failure(struct session *session, int error, bool last)
-{
-	struct server *server = session->server;
-	uint64_t held_back;
-	if (!log_gate_open(&server->gate, now_ns(session), &held_back))
-		return;
-	char address[ADDR_TEXT_SIZE] = "no address";
-	const struct addr *addr = server_addr(server);
-	if (addr)
-		addr_format(addr, address, sizeof address);
-	log_warn("upstream %s: server %s (%s): cannot connect: %s; %s (%llu more failures not logged)",
-	        session->listener->upstream->config->name, server->config->name, address, strerror(error),
-	        last ? "giving the client up" : "trying another server", (unsigned long long)held_back);
-}
-
 static void connect_was_bad(struct session *session)
 {
 	const struct upstream_client client = client_of(session);
-	upstream_forget(session->listener->upstream, session->server, &client);
+	upstream_forget(session->visit.entrance->upstream, session->visit.server, &client);
 	report(session, false);
 }
 
 /* The attempt failed with errno `error`: note it, and go on to another server while there are retries. */
 static enum step_result connect_failed(struct session *session, int error)
 {
-	struct upstream *upstream = session->listener->upstream;
-	struct server *server = session->server;
-	enum reason reason = connect_reason(error);
+	struct upstream *upstream = session->visit.entrance->upstream;
+	struct server *server = session->visit.server;
+	enum reason reason = reason_of_connect(error);
 	bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY; /* another server would not help */
 	bool its_own = !ours && reason != REASON_NO_PORTS && server_addr(server);
-	bool last = ours || session->n_tried >= upstream->config->retries;
+	bool last = ours || session->visit.n_tried >= upstream->config->retries;
 	if (session->relay.side[SIDE_SERVER].conn)
 		conn_close_at_once(session->relay.side[SIDE_SERVER].conn, false);
 	session->relay.side[SIDE_SERVER].conn = NULL;
-	log_connect_failure(session, error, last);
-	flight_connect_failed(session, server_addr(server), error, last);
+	house_log_connect_failure(&session->visit, error, last);
+	flight_connect_failed(&session->visit, server_addr(server), error, last);
 	if (!ours)
 		counter_add(&server->row->failures, 1);
 	server_addr_failed(server);
@@ -293,10 +251,10 @@ static enum step_result connect_failed(struct session *session, int error)
 		session_end(session, reason);
 		return STEP_LEFT;
 	}
-	session->tried[session->n_tried++] = upstream_index(upstream, server);
-	session->server = NULL;
+	session->tried[session->visit.n_tried++] = upstream_index(upstream, server);
+	session->visit.server = NULL;
 	upstream_give_back(upstream, server);
-	counter_add(&session->listener->row->retries, 1);
+	counter_add(&session->visit.entrance->row->retries, 1);
 	return STEP_AGAIN;
 }
 
@@ -314,14 +272,15 @@ static void on_connect(struct conn *conn, unsigned events)
 
 static enum step_result step_connect(struct session *session)
 {
-	const struct addr *addr = server_addr(session->server);
-	const struct tcp_config *options = &session->listener->upstream->config->tcp;
+	const struct addr *addr = server_addr(session->visit.server);
+	const struct tcp_config *options = &session->visit.entrance->upstream->config->tcp;
 	if (session->relay.side[SIDE_SERVER].conn)
 		return STEP_DONE; /* it came out of the pool */
-	int error = addr ? conn_dial(&session->tcp->conns, addr, options, on_connect, session, &session->relay.side[SIDE_SERVER].conn)
-	                 : -EHOSTUNREACH;
+	int error =
+	        addr ? conn_dial(&session->tcp->house->conns, addr, options, on_connect, session, &session->relay.side[SIDE_SERVER].conn)
+	             : -EHOSTUNREACH;
 	if (unlikely(error == -EMFILE || error == -ENFILE) && tcp_make_room(session->tcp))
-		error = conn_dial(&session->tcp->conns, addr, options, on_connect, session, &session->relay.side[SIDE_SERVER].conn);
+		error = conn_dial(&session->tcp->house->conns, addr, options, on_connect, session, &session->relay.side[SIDE_SERVER].conn);
 	if (error == 0)
 		return STEP_DONE;
 	return error == -EINPROGRESS ? STEP_WAIT : connect_failed(session, -error);
@@ -334,22 +293,22 @@ void session_connect(struct session *session)
 
 void session_reconnect(struct session *session)
 {
-	struct server *server = session->server;
-	if (upstream_may_dial(session->listener->upstream, now_ns(session))) {
+	struct server *server = session->visit.server;
+	if (upstream_may_dial(session->visit.entrance->upstream, now_ns(session))) {
 		session->waiter.ticket = 0;
 		run(session, STEP_CONNECT);
 		return;
 	}
 	abandon(session);
-	session->server = NULL;
-	upstream_give_back(session->listener->upstream, server);
+	session->visit.server = NULL;
+	upstream_give_back(session->visit.entrance->upstream, server);
 	run(session, STEP_CHOOSE);
 }
 
 static uint64_t connect_deadline(const struct session *session)
 {
-	uint64_t limit_ns = session->listener->upstream->config->timeout.connect_ns;
-	return limit_ns ? session->step_ns + limit_ns : WHEEL_NEVER;
+	uint64_t limit_ns = session->visit.entrance->upstream->config->timeout.connect_ns;
+	return limit_ns ? session->visit.step_ns + limit_ns : WHEEL_NEVER;
 }
 
 static void connect_overdue(struct session *session)
@@ -358,33 +317,25 @@ static void connect_overdue(struct session *session)
 		run(session, STEP_CHOOSE);
 }
 
-void session_server_fell(struct session *session)
-{
-	if (session->step == STEP_CONNECT)
-		connect_overdue(session);
-	else
-		session_end(session, REASON_SERVER_DOWN);
-}
-
 /* --- relay: move bytes until it is over ---------------------------------------------------------------------------------- */
 
 static enum step_result step_relay(struct session *session)
 {
 	struct tcp *tcp = session->tcp;
-	const struct listener_config *listener = session->listener->config;
+	const struct listener_config *listener = session->visit.entrance->config;
 	bool hot = session->reuse && session->reuse->unproven, again = session->reuse && session->reuse->retried;
-	flight_connected(session);
+	flight_connected(&session->visit);
 	if (!again)
-		histogram_record(&session->listener->row->connect, session->step_ns - session->accepted_ns);
+		histogram_record(&session->visit.entrance->row->connect, session->visit.step_ns - session->visit.accepted_ns);
 	if (!hot)
-		counter_add(&session->server->row->connections, 1);
+		counter_add(&session->visit.server->row->connections, 1);
 	const struct upstream_client client = client_of(session);
-	upstream_remember(session->listener->upstream, session->server, &client);
+	upstream_remember(session->visit.entrance->upstream, session->visit.server, &client);
 	session->relay.side[SIDE_CLIENT].quickack = listener->tcp.quickack;
-	session->relay.side[SIDE_SERVER].quickack = session->listener->upstream->config->tcp.quickack;
-	session->waited = session->waited || session->waiter.ticket;
-	session->n_tried = 0;
-	session->activity_ns = session->step_ns;
+	session->relay.side[SIDE_SERVER].quickack = session->visit.entrance->upstream->config->tcp.quickack;
+	session->visit.waited = session->visit.waited || session->waiter.ticket;
+	session->visit.n_tried = 0;
+	session->activity_ns = session->visit.step_ns;
 	session->asked_ns = 0;
 	session->first_byte_ns = 0;
 	session->tick_ns = WHEEL_NEVER;
@@ -399,21 +350,21 @@ static enum step_result step_relay(struct session *session)
 static void on_options_due(struct relay *relay)
 {
 	struct session *session = container_of(relay, struct session, relay);
-	conn_set_options(session->relay.side[SIDE_SERVER].conn, &session->listener->upstream->config->tcp);
+	conn_set_options(session->relay.side[SIDE_SERVER].conn, &session->visit.entrance->upstream->config->tcp);
 }
 
 static uint64_t options_deadline(const struct session *session)
 {
-	return session->relay.side[SIDE_SERVER].conn->options_due ? session->step_ns + OPTIONS_AFTER_NS : WHEEL_NEVER;
+	return session->relay.side[SIDE_SERVER].conn->options_due ? session->visit.step_ns + OPTIONS_AFTER_NS : WHEEL_NEVER;
 }
 
 /* A probe of the breaker must be answered in time, also by a server that does not speak before the client does. */
 static uint64_t probe_deadline(const struct session *session)
 {
-	uint64_t half_ns = session->listener->upstream->config->circuit_breaker.timeout_ns / 2;
-	if (!session->judged || session->pass.verdict != BREAKER_PROBE)
+	uint64_t half_ns = session->visit.entrance->upstream->config->circuit_breaker.timeout_ns / 2;
+	if (!session->visit.judged || session->pass.verdict != BREAKER_PROBE)
 		return WHEEL_NEVER;
-	return session->step_ns + (half_ns < PROBE_GOOD_NS ? half_ns : PROBE_GOOD_NS);
+	return session->visit.step_ns + (half_ns < PROBE_GOOD_NS ? half_ns : PROBE_GOOD_NS);
 }
 
 static uint64_t earlier(uint64_t due_ns, uint64_t from_ns, uint64_t limit_ns)
@@ -423,27 +374,28 @@ static uint64_t earlier(uint64_t due_ns, uint64_t from_ns, uint64_t limit_ns)
 
 static uint64_t first_byte_deadline(const struct session *session)
 {
-	uint64_t from_ns = session->waited ? session->step_ns : session->accepted_ns; /* not for what it waited */
-	return session->client_spoke ? WHEEL_NEVER : earlier(WHEEL_NEVER, from_ns, session->listener->config->timeout.first_byte_ns);
+	uint64_t from_ns = session->visit.waited ? session->visit.step_ns : session->visit.accepted_ns; /* not for what it waited */
+	return session->visit.client_spoke ? WHEEL_NEVER
+	                                   : earlier(WHEEL_NEVER, from_ns, session->visit.entrance->config->timeout.first_byte_ns);
 }
 
 static uint64_t read_deadline(const struct session *session)
 {
 	if (!session->asked_ns || pace_holds_back(session, SIDE_SERVER))
 		return WHEEL_NEVER;
-	return earlier(WHEEL_NEVER, session->asked_ns, session->listener->upstream->config->timeout.read_ns);
+	return earlier(WHEEL_NEVER, session->asked_ns, session->visit.entrance->upstream->config->timeout.read_ns);
 }
 
 static uint64_t idle_deadline(const struct session *session)
 {
 	if (pace_holds_back(session, SIDE_CLIENT) || pace_holds_back(session, SIDE_SERVER))
 		return WHEEL_NEVER;
-	return earlier(WHEEL_NEVER, session->activity_ns, session->listener->config->timeout.idle_ns);
+	return earlier(WHEEL_NEVER, session->activity_ns, session->visit.entrance->config->timeout.idle_ns);
 }
 
 static uint64_t lifetime_deadline(const struct session *session)
 {
-	return earlier(WHEEL_NEVER, session->accepted_ns, session->listener->config->timeout.lifetime_ns);
+	return earlier(WHEEL_NEVER, session->visit.accepted_ns, session->visit.entrance->config->timeout.lifetime_ns);
 }
 
 /* What can run out while relaying. */
@@ -460,7 +412,7 @@ static const struct relay_deadline {
 static uint64_t relay_deadline(const struct session *session)
 {
 	uint64_t due_ns = session->tick_ns, options_ns = options_deadline(session), probe_ns = probe_deadline(session);
-	uint64_t access_ns = access_due_ns(session);
+	uint64_t access_ns = access_due_ns(&session->visit);
 	if (options_ns < due_ns)
 		due_ns = options_ns;
 	if (probe_ns < due_ns)
@@ -493,8 +445,8 @@ static void relay_overdue(struct session *session)
 	}
 	if (now >= options_deadline(session))
 		on_options_due(&session->relay);
-	if (unlikely(now >= access_due_ns(session)))
-		access_lasts(session);
+	if (unlikely(now >= access_due_ns(&session->visit)))
+		access_lasts(&session->visit);
 	bool tick = now >= session->tick_ns;
 	bool resume = !tick && session->pace && pace_resumes(session); /* one after the other: either may end the session */
 	if (tick)
@@ -513,8 +465,8 @@ static struct session *session_of(struct relay *relay)
 
 static void client_spoke(struct session *session, uint64_t now)
 {
-	session->client_spoke = true;
-	if (session->asked_ns || !session->listener->upstream->config->timeout.read_ns)
+	session->visit.client_spoke = true;
+	if (session->asked_ns || !session->visit.entrance->upstream->config->timeout.read_ns)
 		return;
 	session->asked_ns = now;
 	session_arm(session);
@@ -523,23 +475,23 @@ static void client_spoke(struct session *session, uint64_t now)
 static void server_spoke(struct session *session, uint64_t now)
 {
 	session->asked_ns = 0;
-	if (session->server_spoke)
+	if (session->visit.server_spoke)
 		return;
-	session->server_spoke = true;
+	session->visit.server_spoke = true;
 	session->first_byte_ns = now;
-	flight_first_byte(session);
+	flight_first_byte(&session->visit);
 	report(session, true);
-	histogram_record(&session->listener->row->first_byte, now - session->accepted_ns);
+	histogram_record(&session->visit.entrance->row->first_byte, now - session->visit.accepted_ns);
 }
 
 static void on_bytes(struct relay *relay, enum side from, size_t count)
 {
 	struct session *session = session_of(relay);
-	struct listener_row *listener = session->listener->row;
-	struct server_row *server = session->server->row;
+	struct listener_row *listener = session->visit.entrance->row;
+	struct server_row *server = session->visit.server->row;
 	uint64_t now = now_ns(session);
 	session->activity_ns = now;
-	session->bytes[from] += count;
+	session->visit.bytes[from] += count;
 	counter_add(from == SIDE_CLIENT ? &listener->received_bytes : &listener->sent_bytes, count);
 	counter_add(from == SIDE_CLIENT ? &server->sent_bytes : &server->received_bytes, count);
 	if (from == SIDE_CLIENT)
@@ -587,11 +539,49 @@ const struct relay_session_ops session_relay_ops = {
 	.tick_at = on_tick_at,
 };
 
-bool session_is_idle(const struct session *session, uint64_t now, uint64_t quiet_ns)
+/* --- for those who know of no kind ------------------------------------------------------------------------------------------ */
+
+static struct session *session_of_visit(const struct visit *visit)
 {
-	return session->step == STEP_RELAY && !session->relay.aborting && !relay_holds(&session->relay) &&
+	return container_of(visit, struct session, visit);
+}
+
+struct tcp_listener *session_listener(const struct session *session)
+{
+	return container_of(session->visit.entrance, struct tcp_listener, entrance);
+}
+
+static void on_end(struct visit *visit, enum reason reason)
+{
+	session_end(session_of_visit(visit), reason);
+}
+
+static void on_server_fell(struct visit *visit)
+{
+	struct session *session = session_of_visit(visit);
+	if (visit->step == STEP_CONNECT)
+		connect_overdue(session);
+	else
+		session_end(session, REASON_SERVER_DOWN);
+}
+
+static bool is_idle(const struct visit *visit, uint64_t now, uint64_t quiet_ns)
+{
+	const struct session *session = session_of_visit(visit);
+	return visit->step == STEP_RELAY && !session->relay.aborting && !relay_holds(&session->relay) &&
 	       !pace_holds_back(session, SIDE_CLIENT) && !pace_holds_back(session, SIDE_SERVER) && now - session->activity_ns >= quiet_ns;
 }
+
+static void tell(const struct visit *visit, struct visit_moments *out)
+{
+	const struct session *session = session_of_visit(visit);
+	bool relays = visit->step == STEP_RELAY;
+	*out = (struct visit_moments){ .active_ns = relays ? session->activity_ns : visit->step_ns,
+		.first_byte_ns = relays ? session->first_byte_ns : 0,
+		.server_first = session->relay.server_first };
+}
+
+const struct visit_kind session_kind = { .end = on_end, .is_idle = is_idle, .tell = tell, .server_fell = on_server_fell };
 
 /* --- the table, and the one end ------------------------------------------------------------------------------------------ */
 
@@ -608,7 +598,7 @@ static const struct step_row steps[N_STEPS] = {
  * in the middle of what he should have got: that must not look complete. */
 static bool aborts(const struct session *session, enum reason reason, enum side side)
 {
-	if (session->step != STEP_RELAY)
+	if (session->visit.step != STEP_RELAY)
 		return true;
 	switch (reason) {
 	case REASON_CLIENT_RESET:
@@ -625,45 +615,36 @@ static bool aborts(const struct session *session, enum reason reason, enum side 
 	}
 }
 
-static void log_end(const struct session *session, enum reason reason)
-{
-	char peer[ADDR_TEXT_SIZE];
-	struct addr addr;
-	addr_from_sockaddr(&addr, (const struct sockaddr *)&session->peer, session->peer.sin6_family ? sizeof session->peer : 0);
-	log_debug("listener %s: client %s: %s in step %s: %s", session->listener->config->name, addr_format(&addr, peer, sizeof peer),
-	        reason_name(reason), step_name(session->step), reason_text(reason));
-}
-
 void session_end(struct session *session, enum reason reason)
 {
 	struct tcp *tcp = session->tcp;
-	struct tcp_listener *listener = session->listener;
+	const struct entrance *entrance = session->visit.entrance;
 	if (unlikely(log_enabled(LOG_LEVEL_DEBUG)))
-		log_end(session, reason);
-	flight_closed(session, reason);
+		house_log_end(&session->visit, reason);
+	flight_closed(&session->visit, reason);
 	bool keep = session->relay.side[SIDE_SERVER].conn && reuse_may_keep(session);
 	bool whole = keep && reason == REASON_FINISHED; /* nothing is owed: no need to ask */
 	bool abort_server = !whole && aborts(session, reason, SIDE_SERVER), abort_client = !whole && aborts(session, reason, SIDE_CLIENT);
-	if (unlikely(session->judged))
+	if (unlikely(session->visit.judged))
 		judge_at_end(session, reason);
 	wheel_disarm(&session->timer);
 	relay_stop(&session->relay);
 	wait_end(session);
 	/* In this order the server never sees more connections than are counted, and a client that sees its end finds it
 	 * counted and its place free. */
-	if (tcp->access.on)
-		access_ended(session, reason);
+	if (tcp->house->access.on)
+		access_ended(&session->visit, reason);
 	keep = keep && reuse_give_back(session);
 	if (session->relay.side[SIDE_SERVER].conn && !keep)
 		conn_close_at_once(session->relay.side[SIDE_SERVER].conn, abort_server);
-	if (session->server && !keep)
-		upstream_give_back(listener->upstream, session->server);
+	if (session->visit.server && !keep)
+		upstream_give_back(entrance->upstream, session->visit.server);
 	reuse_end(session);
 	pace_end(session);
-	if (session->reserved)
-		tcp_release(tcp, listener);
-	counter_add(&listener->row->closes[reason], 1);
-	histogram_record(&listener->row->duration, now_ns(session) - session->accepted_ns);
+	if (session->visit.reserved)
+		house_release(entrance);
+	counter_add(&entrance->row->closes[reason], 1);
+	histogram_record(&entrance->row->duration, now_ns(session) - session->visit.accepted_ns);
 	conn_close(session->relay.side[SIDE_CLIENT].conn, abort_client);
 	tcp_forget(tcp, session);
 }

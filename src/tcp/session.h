@@ -9,13 +9,10 @@
 #define AEGIS_TCP_SESSION_H
 
 #include <assert.h>
-#include <netinet/in.h>
 
 #include "base/wheel.h"
+#include "house/visit.h"
 #include "relay/relay.h"
-#include "shm/reasons.h"
-#include "shm/roll.h"
-#include "upstream/upstream.h"
 
 struct pace;
 struct reuse;
@@ -25,12 +22,8 @@ struct tcp_listener;
 struct session {
 	struct relay relay; /* the connections are in its sides from the start; that of the server is NULL while there is none */
 	struct wheel_entry timer;
-	struct session *next, *prev; /* all of the worker, oldest first */
+	struct visit visit;
 	struct tcp *tcp;
-	struct tcp_listener *listener;
-	struct server *server; /* held while not NULL */
-	uint64_t accepted_ns;
-	uint64_t step_ns; /* when the step began */
 	union {
 		struct {                      /* until it relays */
 			struct waiter waiter; /* for a server; its ticket stays when it has left the line */
@@ -45,42 +38,24 @@ struct session {
 			uint64_t first_byte_ns; /* when the server's first byte came; 0 = none yet */
 		};
 	};
-	uint64_t bytes[2];        /* by enum side: what came from it, and was passed on */
-	uint32_t serial;          /* with the seat of its worker: the id of the connection; see counters.h */
-	uint32_t waited_ms;       /* in line */
-	struct sockaddr_in6 peer; /* IPv4 or IPv6; all zero for a unix socket */
-	enum step step : 8;
-	uint8_t n_tried;
-	uint8_t intervals;     /* for access.c: those of access_log.interval that have a record */
-	bool reserved : 1;     /* holds its place in max_connections */
-	bool waits : 1;        /* in line */
-	bool waited : 1;       /* and had to, before it relayed */
-	bool client_spoke : 1; /* a byte came from the client */
-	bool server_spoke : 1;
-	bool judged : 1;     /* how the connection goes is to be told: with pass, when it is known */
 	struct pace *pace;   /* bandwidth and min_rate, or NULL */
 	struct reuse *reuse; /* what it has to do with a pool, or NULL */
 };
 
+static_assert((int)SIDE_CLIENT == (int)FROM_CLIENT && (int)SIDE_SERVER == (int)FROM_SERVER, "visit.bytes is by enum side");
 static_assert(sizeof(struct session) % 16 == 0 && sizeof(struct conn) % 16 == 0, "as slabs round them");
 static_assert(sizeof(struct session) == 288, "look for room before it grows");
 static_assert(sizeof(struct session) + 2 * sizeof(struct conn) <= 512, "an idle proxied connection costs at most 512 bytes");
 
-/* Begin with an accepted connection; the session is fresh from the slab and linked in. It may be over when this returns. */
-void session_begin(struct session *session, struct tcp *tcp, struct tcp_listener *listener, struct conn *client,
-        const struct sockaddr_in6 *peer, bool reserved);
+/* Begin with an accepted connection; the session is fresh from the slab, has its visit and is in the house. It may be over when this
+ * returns. */
+void session_begin(struct session *session, struct tcp *tcp, struct conn *client, bool reserved);
 
 /* End it: close both sides in the manner that the reason asks for, count, give everything back. The session is gone. */
 void session_end(struct session *session, enum reason reason);
 
 /* Its timer fired. */
 void session_due(struct session *session);
-
-/* Its server went down, and on_down = "close": end it, or dial another server. */
-void session_server_fell(struct session *session);
-
-/* Nothing is under way in it: relaying, nothing held, no byte for quiet_ns. */
-bool session_is_idle(const struct session *session, uint64_t now_ns, uint64_t quiet_ns);
 
 /* For reuse.c: once more from the connect step, with no server connection; the relay's tick is wanted at a time. */
 void session_reconnect(struct session *session);
@@ -93,6 +68,10 @@ void session_connect(struct session *session);
 enum record_want session_want(enum upstream_choice choice);
 /* For pace.c: a deadline may have become earlier. */
 void session_arm(struct session *session);
+
+/* What can be done with it from outside; its listener. */
+extern const struct visit_kind session_kind;
+struct tcp_listener *session_listener(const struct session *session);
 
 /* What the relay tells a session. */
 extern const struct relay_session_ops session_relay_ops;

@@ -1,12 +1,12 @@
 #include "tcp/wait.h"
 
 #include "base/clock.h"
-#include "tcp/flight.h"
+#include "house/flight.h"
 #include "tcp/tcp.h"
 
 bool wait_is_worth_while(const struct session *session, enum upstream_choice choice, enum reason *why_not)
 {
-	const struct upstream_config *config = session->listener->upstream->config;
+	const struct upstream_config *config = session->visit.entrance->upstream->config;
 	bool waits = choice == UPSTREAM_LATER || (choice == UPSTREAM_FULL && config->queue.size > 0) ||
 	             (choice == UPSTREAM_NONE && config->when_all_down == ALL_DOWN_WAIT);
 	if (!waits)
@@ -38,7 +38,7 @@ static int watch(struct conn *client, struct session *session)
 static void on_client(struct conn *conn, unsigned events)
 {
 	struct session *session = conn->owner;
-	if (!session->waits)
+	if (!session->visit.waits)
 		return; /* what comes now is for later */
 	if (has_left(conn))
 		session_end(session, REASON_CLIENT_GAVE_UP);
@@ -58,24 +58,24 @@ bool wait_begin(struct session *session)
 	else if (has_left(client))
 		why_not = REASON_CLIENT_GAVE_UP;
 	else
-		session->waits = line_join(&session->listener->upstream->line, &session->waiter);
-	if (!session->waits) {
+		session->visit.waits = line_join(&session->visit.entrance->upstream->line, &session->waiter);
+	if (!session->visit.waits) {
 		session_end(session, why_not);
 		return false;
 	}
-	flight_in_line(session);
+	flight_in_line(&session->visit);
 	if (anew)
-		counter_add(&session->listener->row->queued, 1);
+		counter_add(&session->visit.entrance->row->queued, 1);
 	return true;
 }
 
 void wait_end(struct session *session)
 {
-	if (!session->waits)
+	if (!session->visit.waits)
 		return;
-	line_leave(&session->listener->upstream->line, &session->waiter);
-	session->waited_ms += (uint32_t)((loop_now_ns(session->tcp->loop) - session->step_ns) / NS_PER_MS);
-	session->waits = false;
+	line_leave(&session->visit.entrance->upstream->line, &session->waiter);
+	session->visit.waited_ms += (uint32_t)((loop_now_ns(session->tcp->loop) - session->visit.step_ns) / NS_PER_MS);
+	session->visit.waits = false;
 }
 
 void wait_serve(struct line *line, struct waiter *waiter, uint64_t *due_ns)
@@ -91,7 +91,7 @@ void wait_serve(struct line *line, struct waiter *waiter, uint64_t *due_ns)
 		wait_end(session);
 		session_connect(session);
 	} else if (!wait_is_worth_while(session, choice, &why_not)) {
-		flight_not_chosen(session, session_want(choice));
+		flight_not_chosen(&session->visit, session_want(choice));
 		session_end(session, why_not);
 	}
 }

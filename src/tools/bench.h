@@ -17,6 +17,8 @@
 #include "tools/bench_answer.h"
 #include "tools/bench_histogram.h"
 #include "tools/bench_message.h"
+#include "tools/bench_rows.h"
+#include "tools/source_range.h"
 
 enum bench_exit { BENCH_OK = 0, BENCH_ARGUMENTS = 1, BENCH_START = 2, BENCH_FAILED = 3 };
 
@@ -62,8 +64,8 @@ struct plan {
 	uint64_t hold_ns; /* BENCH_HOLD: UINT64_MAX = until stdin ends */
 	uint64_t warmup_ns;
 	uint64_t timeout_ns;
-	double rate_per_s;                   /* all clients together; 0 = closed loop */
-	uint32_t source_first, source_count; /* IPv4 addresses in host order to take in turn; 0 = let the kernel choose */
+	double rate_per_s; /* all clients together; 0 = closed loop */
+	struct source_range sources;
 	bool churn, until_eof, json;
 	const char *csv; /* a path, or NULL */
 };
@@ -91,27 +93,6 @@ void tally_add(struct tally *sum, const struct tally *tally);
 void bench_report(const struct plan *plan, const struct tally *sum, double seconds);
 /* What failed, on stderr; nothing where nothing did. */
 void bench_report_failures(const struct tally *sum);
-
-/* One row per counted message, from all processes into one file: whole lines are appended in large pieces. */
-enum { ROWS_BUFFER_BYTES = 65536, ROWS_LINE_BYTES = 160 };
-
-struct rows {
-	int fd; /* -1 = none are wanted */
-	bool failed;
-	size_t used;
-	char buffer[ROWS_BUFFER_BYTES];
-};
-
-struct row {
-	uint32_t client;
-	uint64_t sequence, start_ns, latency_ns, bytes;
-	bool ok;
-};
-
-/* Make the file with the line of headings. A descriptor or a negative errno. */
-must_check int rows_create(const char *path);
-void rows_add(struct rows *rows, const struct row *row);
-void rows_flush(struct rows *rows);
 
 enum { LOAD_SCRATCH_BYTES = 1 << 18 };
 

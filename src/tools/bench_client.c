@@ -150,17 +150,7 @@ void client_give_up(struct load *load, struct client *client)
 static int bind_source(const struct load *load, const struct client *client, int fd)
 {
 	const struct plan *plan = load->plan;
-	if (plan->source_count == 0)
-		return 0;
-	uint64_t turn = client->id + client->sequence * (plan->churn ? plan->clients : 0);
-	struct sockaddr_in source = { .sin_family = AF_INET };
-	source.sin_addr.s_addr = htonl(plan->source_first + (uint32_t)(turn % plan->source_count));
-	int on = 1;
-	/* The port is chosen when the target is known: then it need only be free for this pair of addresses. */
-	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) < 0 ||
-	        bind(fd, (struct sockaddr *)&source, sizeof source) < 0)
-		return -errno;
-	return 0;
+	return source_range_bind(&plan->sources, client->id + client->sequence * (plan->churn ? plan->clients : 0), fd);
 }
 
 static int watch(const struct load *load, struct client *client, uint32_t events)

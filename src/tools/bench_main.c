@@ -57,7 +57,7 @@ static bool prepare(struct bench *bench)
 		        plan->clients, plan->clients / (most > OTHER_DESCRIPTORS ? most - OTHER_DESCRIPTORS : 1) + 1, most);
 		return false;
 	}
-	bench->rows_fd = plan->csv != NULL ? rows_create(plan->csv) : -1;
+	bench->rows_fd = plan->csv != NULL ? rows_create(plan->csv, "connection") : -1;
 	if (plan->csv != NULL && bench->rows_fd < 0) {
 		fprintf(stderr, "aegis-bench: %s: %s\n", plan->csv, strerror(-bench->rows_fd));
 		return false;

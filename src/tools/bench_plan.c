@@ -1,14 +1,14 @@
 /* The command line of aegis-bench. */
-#include <arpa/inet.h>
-#include <errno.h>
 #include <getopt.h>
-#include <netdb.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "tools/arguments.h"
 #include "tools/bench.h"
+
+static const char program[] = "aegis-bench";
 
 static const char usage[] =
         "usage: aegis-bench [options] HOST:PORT\n"
@@ -68,7 +68,7 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-enum { MAX_CLIENTS = 10000000, MAX_PROCESSES = 1024, MAX_SECONDS = 86400 * 7 };
+enum { MAX_CLIENTS = 10000000, MAX_PROCESSES = 1024 };
 static const uint64_t max_messages = UINT64_C(1) << 40, max_payload = UINT64_C(1) << 40, default_messages = 1000, default_payload = 128;
 
 /* What was said, before it is looked at as a whole. */
@@ -80,44 +80,10 @@ struct words {
 
 static int wrong(const char *format, const char *what)
 {
-	fputs("aegis-bench: ", stderr);
-	fprintf(stderr, format, what);
-	fputs("; see aegis-bench --help\n", stderr);
-	return BENCH_ARGUMENTS;
+	return arguments_wrong(program, format, what);
 }
 
 /* --- values; each returns -1, or the exit code ------------------------------------ */
-
-static int take_count(const char *text, uint64_t most, uint64_t *out)
-{
-	size_t length = strlen(text);
-	bool good = length > 0 && length <= 15 && strspn(text, "0123456789") == length;
-	uint64_t value = good ? strtoull(text, NULL, 10) : 0;
-	if (value == 0 || value > most)
-		return wrong("\"%s\" is not a whole number in the range", text);
-	*out = value;
-	return -1;
-}
-
-static int take_decimal(const char *text, double most, double *out)
-{
-	size_t length = strlen(text);
-	char *end = NULL;
-	double value = length > 0 && length <= 20 && strspn(text, "0123456789.") == length ? strtod(text, &end) : -1;
-	if (end == NULL || *end != '\0' || value < 0 || value > most)
-		return wrong("\"%s\" is not a number in the range", text);
-	*out = value;
-	return -1;
-}
-
-static int take_seconds(const char *text, uint64_t *out_ns)
-{
-	double seconds = 0;
-	int code = take_decimal(text, MAX_SECONDS, &seconds);
-	if (code < 0)
-		*out_ns = (uint64_t)(seconds * (double)NS_PER_S);
-	return code;
-}
 
 static int take_mode(const char *text, enum bench_mode *out)
 {
@@ -141,41 +107,18 @@ static int take_path(const char *text, struct plan *plan)
 	return -1;
 }
 
-/* The first and the last address of a network stand for the network itself and for all of it. */
-static int take_sources(const char *text, struct plan *plan)
-{
-	char address[INET_ADDRSTRLEN] = "";
-	const char *slash = strchr(text, '/');
-	size_t digits = slash != NULL ? strlen(slash + 1) : 0;
-	bool good = digits > 0 && digits <= 2 && strspn(slash + 1, "0123456789") == digits && (size_t)(slash - text) < sizeof address;
-	unsigned long bits = good ? strtoul(slash + 1, NULL, 10) : 0;
-	struct in_addr in;
-	if (good)
-		memcpy(address, text, (size_t)(slash - text));
-	if (bits < 8 || bits > 32 || inet_pton(AF_INET, address, &in) != 1)
-		return wrong("\"%s\" is not a range of IPv4 addresses as in 127.0.0.0/8", text);
-	uint32_t size = (uint32_t)(UINT64_C(1) << (32 - bits));
-	plan->source_first = ntohl(in.s_addr) & ~(size - 1);
-	plan->source_count = size;
-	if (size > 2) {
-		plan->source_first++;
-		plan->source_count -= 2;
-	}
-	return -1;
-}
-
 static int take_option(int option, const char *value, struct plan *plan, struct words *words)
 {
 	switch (option) {
 	case 'm':
 		return take_mode(value, &plan->mode);
 	case 'c':
-		return take_count(value, MAX_CLIENTS, &words->clients);
+		return arguments_count(program, value, MAX_CLIENTS, &words->clients);
 	case 'n':
-		return take_count(value, max_messages, &words->messages);
+		return arguments_count(program, value, max_messages, &words->messages);
 	case 'd':
 		words->timed = true;
-		return take_seconds(value, &plan->run_ns);
+		return arguments_seconds(program, value, &plan->run_ns);
 	case 'p':
 		if (units_parse_size(value, &plan->payload_bytes) < 0 || plan->payload_bytes > max_payload)
 			return wrong("\"%s\" is not a size as in 128, 64k or 1M", value);
@@ -184,15 +127,17 @@ static int take_option(int option, const char *value, struct plan *plan, struct 
 		words->path = true;
 		return take_path(value, plan);
 	case OPTION_RATE:
-		return take_decimal(value, 1e9, &plan->rate_per_s);
+		return arguments_decimal(program, value, 1e9, &plan->rate_per_s);
 	case OPTION_PROCESSES:
-		return take_count(value, MAX_PROCESSES, &words->processes);
+		return arguments_count(program, value, MAX_PROCESSES, &words->processes);
 	case OPTION_WARMUP:
-		return take_seconds(value, &plan->warmup_ns);
+		return arguments_seconds(program, value, &plan->warmup_ns);
 	case OPTION_TIMEOUT:
-		return take_seconds(value, &plan->timeout_ns);
+		return arguments_seconds(program, value, &plan->timeout_ns);
 	case OPTION_SOURCES:
-		return take_sources(value, plan);
+		if (!source_range_parse(value, &plan->sources))
+			return wrong("\"%s\" is not a range of IPv4 addresses as in 127.0.0.0/8", value);
+		return -1;
 	default:
 		return -1;
 	}
@@ -214,20 +159,6 @@ static void take_switch(int option, char *value, struct plan *plan, struct words
 
 /* --- the target ------------------------------------------------------------------- */
 
-static int resolve(const struct endpoint *endpoint, struct plan *plan)
-{
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-	int rc = getaddrinfo(endpoint->name, NULL, &hints, &found);
-	if (rc != 0) {
-		fprintf(stderr, "aegis-bench: %s: %s\n", endpoint->name, gai_strerror(rc));
-		return BENCH_START;
-	}
-	addr_from_sockaddr(&plan->target, found->ai_addr, found->ai_addrlen);
-	addr_set_port(&plan->target, endpoint->port);
-	freeaddrinfo(found);
-	return -1;
-}
-
 static int find_target(struct plan *plan, const struct words *words)
 {
 	if (words->target != NULL && (words->host != NULL || words->port != NULL))
@@ -239,19 +170,9 @@ static int find_target(struct plan *plan, const struct words *words)
 		text_add(&text, "%s", words->target);
 	else
 		text_add(&text, bare_v6 ? "[%s]:%s" : "%s:%s", host, words->port != NULL ? words->port : "8080");
-	struct endpoint endpoint;
-	const char *why = "it is too long";
-	if (text.cut || endpoint_parse(plan->target_text, &endpoint, &why) < 0) {
-		fprintf(stderr, "aegis-bench: \"%s\" is not HOST:PORT: %s\n", plan->target_text, why);
-		return BENCH_ARGUMENTS;
-	}
-	if (endpoint.kind == ENDPOINT_NAME)
-		return resolve(&endpoint, plan);
-	if (endpoint.kind != ENDPOINT_ADDRESS || (endpoint.addr.sa.sa_family != AF_UNIX && addr_port(&endpoint.addr) == 0) ||
-	        addr_is_any(&endpoint.addr))
-		return wrong("\"%s\" is no address to connect to", plan->target_text);
-	plan->target = endpoint.addr;
-	return -1;
+	if (text.cut)
+		return wrong("\"%s\" is too long", plan->target_text);
+	return arguments_target(program, plan->target_text, SOCK_STREAM, &plan->target);
 }
 
 /* --- the whole -------------------------------------------------------------------- */
@@ -286,7 +207,7 @@ static int check_whole(struct plan *plan, const struct words *words)
 		return wrong("%s", "an echo needs a byte at least");
 	if (words->cross && (!echo || plan->payload_bytes < MESSAGE_STAMP_BYTES))
 		return wrong("%s", "--check-cross needs an echo of 16 bytes or more");
-	if (plan->source_count > 0 && plan->target.sa.sa_family != AF_INET)
+	if (plan->sources.count > 0 && plan->target.sa.sa_family != AF_INET)
 		return wrong("--source-range is for IPv4, and %s is not", plan->target_text);
 	return check_hold(plan, words);
 }

@@ -1,3 +1,5 @@
+#include "tools/bench_rows.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -5,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "tools/bench.h"
+#include "base/text.h"
 
 static int write_all(int fd, const char *bytes, size_t size)
 {
@@ -21,13 +23,15 @@ static int write_all(int fd, const char *bytes, size_t size)
 	return 0;
 }
 
-int rows_create(const char *path)
+int rows_create(const char *path, const char *client)
 {
-	static const char headings[] = "connection,sequence,start_us,latency_us,bytes,ok\n";
+	char headings[ROWS_LINE_BYTES];
+	struct text text = text_of(headings, sizeof headings);
+	text_add(&text, "%s,sequence,start_us,latency_us,bytes,ok\n", client);
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return -errno;
-	int rc = write_all(fd, headings, sizeof headings - 1);
+	int rc = write_all(fd, headings, text.length);
 	if (rc < 0) {
 		close(fd);
 		return rc;

@@ -31,6 +31,35 @@ static void print_instance(const struct tree *answer, FILE *out)
 	fputc('\n', out);
 }
 
+static bool takes_datagrams(const struct tree *listener)
+{
+	return strcmp(tree_string(listener, "protocol"), "udp") == 0;
+}
+
+/* As aegis-stat has it, and why some were dropped. */
+static void print_datagrams(const struct tree *answer, FILE *out)
+{
+	const struct tree *udp = tree_get(answer, "udp"), *datagrams = tree_get(udp, "datagrams"), *row = ctl_first(answer, "listeners");
+	uint64_t dropped = 0;
+	while (row && !takes_datagrams(row))
+		row = row->next;
+	if (!row && tree_u64(udp, "sessions") == 0)
+		return;
+	for (const struct tree *drop = ctl_first(udp, "drops"); drop; drop = drop->next)
+		dropped += (uint64_t)drop->number;
+	fprintf(out, "datagrams    %" PRIu64 " sessions, %" PRIu64 " from clients, %" PRIu64 " to clients, %" PRIu64 " dropped",
+	        tree_u64(udp, "sessions"), tree_u64(datagrams, "from_client"), tree_u64(datagrams, "to_client"), dropped);
+	const char *before = ": ";
+	for (const struct tree *drop = ctl_first(udp, "drops"); drop; drop = drop->next) {
+		if (drop->number == 0)
+			continue;
+		fprintf(out, "%s%.0f ", before, drop->number);
+		ctl_print_text(drop->key, out);
+		before = ", ";
+	}
+	fputc('\n', out);
+}
+
 static void print_totals(const struct tree *answer, FILE *out)
 {
 	char received[CTL_UNIT_SIZE], sent[CTL_UNIT_SIZE];
@@ -40,6 +69,7 @@ static void print_totals(const struct tree *answer, FILE *out)
 		fprintf(out, " of at most %" PRIu64, tree_u64(connections, "max"));
 	fprintf(out, ", %" PRIu64 " in total, %" PRIu64 " rejected, %" PRIu64 " errors\n", tree_u64(connections, "total"),
 	        tree_u64(connections, "rejected"), tree_u64(connections, "errors"));
+	print_datagrams(answer, out);
 	fprintf(out, "bytes        %s from clients, %s to clients\n",
 	        units_human_bytes(tree_u64(bytes, "received"), received, sizeof received),
 	        units_human_bytes(tree_u64(bytes, "sent"), sent, sizeof sent));

@@ -3,6 +3,27 @@
 
 #include "tools/ctl_cells.h"
 
+static bool has_datagrams(const struct tree *row)
+{
+	return tree_get(row, "up_datagrams") != NULL;
+}
+
+static bool any_has_datagrams(const struct tree *answer)
+{
+	for (const struct tree *row = ctl_first(answer, "connections"); row != NULL; row = row->next)
+		if (has_datagrams(row))
+			return true;
+	return false;
+}
+
+static void add_datagrams(struct grid *grid, const struct tree *row)
+{
+	if (has_datagrams(row))
+		grid_add(grid, "%" PRIu64 "/%" PRIu64, tree_u64(row, "up_datagrams"), tree_u64(row, "down_datagrams"));
+	else
+		grid_add(grid, "-");
+}
+
 /* What the old masters have is known by number only. */
 static void print_elders(const struct tree *answer, const char *what, FILE *out)
 {
@@ -17,8 +38,11 @@ void ctl_print_connections(const struct tree *answer, char **words, FILE *out)
 {
 	(void)words;
 	struct grid grid;
-	grid_init(&grid, "llllllrrrr");
+	bool datagrams = any_has_datagrams(answer);
+	grid_init(&grid, datagrams ? "llllllrrrrr" : "llllllrrrr");
 	CTL_TITLES(&grid, "ID", "CLIENT", "LISTENER", "UPSTREAM", "SERVER", "STEP", "AGE", "IDLE", "UP", "DOWN");
+	if (datagrams)
+		CTL_TITLES(&grid, "DATAGRAMS");
 	for (const struct tree *row = ctl_first(answer, "connections"); row != NULL; row = row->next) {
 		static const char *const texts[] = { "id", "client", "listener", "upstream", "server", "step" };
 		for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -27,6 +51,8 @@ void ctl_print_connections(const struct tree *answer, char **words, FILE *out)
 		ctl_add_time(&grid, row, "idle_ms", NS_PER_MS);
 		ctl_add_bytes(&grid, row, "up_bytes");
 		ctl_add_bytes(&grid, row, "down_bytes");
+		if (datagrams)
+			add_datagrams(&grid, row);
 	}
 	grid_print(&grid, 0, out);
 	if (tree_bool(answer, "truncated"))

@@ -15,7 +15,7 @@ static const char usage[] =
         "  -n NAME     the name that the servers tell (demo)\n"
         "  -H ADDRESS  HTTP: /, /health, /bytes?n=SIZE, POST /count\n"
         "  -e ADDRESS  TCP echo\n"
-        "  -u ADDRESS  UDP echo\n"
+        "  -u ADDRESS  UDP echo; ADDRESS,delay=10ms,answers=2,named answers so much later, so often, and with the name in front\n"
         "  -b ADDRESS  TCP: sends \"220 NAME ready\", then echoes\n"
         "  -r ADDRESS  TCP: resets the connection after the first byte\n"
         "  -s ADDRESS  TCP: reads to the end of input, then answers the number of bytes and their FNV-1a hash\n"

@@ -303,5 +303,7 @@ void events_compare(
 	compare_servers(events, before, now, rates, unix_s);
 	compare_lines(events, now, unix_s);
 	compare_closes(events, before, now, unix_s);
+	compare_trouble(
+	        events, &events->drops, snapshot_drops(&before->totals), snapshot_drops(&now->totals), unix_s, "dropping datagrams");
 	compare_worker_trouble(events, before, now, unix_s);
 }

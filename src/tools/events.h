@@ -34,7 +34,7 @@ struct events {
 	unsigned n, next;
 	struct spell reasons[N_REASONS];
 	struct spell lines[SHM_UPSTREAMS]; /* by the row of the upstream */
-	struct spell pauses, log_drops, access_drops;
+	struct spell drops, pauses, log_drops, access_drops;
 	int32_t lost_pid; /* of the instance that could not be read; 0 = none was lost */
 	bool is_lost;
 };

@@ -81,6 +81,27 @@ static void listener_errors(const void *source, size_t row, struct table_cell *o
 	fill_count(out, sums_closes(&LISTENER(source, row)->totals, REASON_ERROR));
 }
 
+static void listener_datagrams(const void *source, size_t row, struct table_cell *out)
+{
+	fill_rate(out, LISTENER(source, row)->is_udp && LISTENER_RATES(source, row)->is_known, LISTENER_RATES(source, row)->datagrams);
+}
+
+static void listener_drop_rate(const void *source, size_t row, struct table_cell *out)
+{
+	fill_bad_rate(out, LISTENER(source, row)->is_udp && LISTENER_RATES(source, row)->is_known, LISTENER_RATES(source, row)->drops,
+	        STYLE_WARN);
+}
+
+static void listener_drops(const void *source, size_t row, struct table_cell *out)
+{
+	fill_count(out, snapshot_drops(&LISTENER(source, row)->totals));
+}
+
+static bool has_datagrams(const void *source)
+{
+	return ((const struct live *)source)->now->has_udp;
+}
+
 static const struct column listener_columns[] = {
 	{ "LISTENER", listener_name, .most = 20, .to_left = true, .by_text = true },
 	{ "ADDRESS", listener_address, .most = 22, .rank = 5, .to_left = true, .by_text = true },
@@ -90,11 +111,14 @@ static const struct column listener_columns[] = {
 	{ "ERR/S", listener_error_rate, .width = 6, .rank = 2 },
 	{ "RECV/S", listener_received, .width = 7, .rank = 4 },
 	{ "SENT/S", listener_sent, .width = 7, .rank = 4 },
+	{ "DGRAM/S", listener_datagrams, .width = 7, .rank = 3, .is_wanted = has_datagrams },
+	{ "DROP/S", listener_drop_rate, .width = 6, .rank = 3, .is_wanted = has_datagrams },
 	{ "BYTE P50", listener_p50, .width = 8, .rank = 6 },
 	{ "BYTE P99", listener_p99, .width = 8, .rank = 6 },
 	{ "TOTAL", listener_total, .width = 7, .rank = 7 },
 	{ "REJ", listener_rejected, .width = 7, .rank = 8 },
 	{ "ERR", listener_errors, .width = 7, .rank = 8 },
+	{ "DROPS", listener_drops, .width = 7, .rank = 8, .is_wanted = has_datagrams },
 	{ "UPSTREAM", listener_upstream, .most = 20, .rank = 9, .to_left = true, .by_text = true },
 };
 

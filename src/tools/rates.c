@@ -94,6 +94,9 @@ static void make_listener(
 	out->errors = closes_per_second(from, to, REASON_ERROR, seconds);
 	out->received_bytes = per_second(from->received_bytes, to->received_bytes, seconds);
 	out->sent_bytes = per_second(from->sent_bytes, to->sent_bytes, seconds);
+	out->datagrams = per_second(from->udp_from_client, to->udp_from_client, seconds) +
+	                 per_second(from->udp_from_server, to->udp_from_server, seconds);
+	out->drops = per_second(snapshot_drops(from), snapshot_drops(to), seconds);
 	make_percentiles(&from->first_byte, &to->first_byte, &out->first_byte);
 	make_percentiles(&from->duration, &to->duration, &out->duration);
 }

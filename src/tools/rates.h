@@ -18,6 +18,7 @@ struct percentiles {
 struct listener_rates {
 	bool is_known;
 	double connections, rejected, errors, received_bytes, sent_bytes;
+	double datagrams, drops; /* received from both sides; not passed on */
 	struct percentiles first_byte, duration;
 };
 

@@ -72,6 +72,13 @@ static void print_totals(const struct snapshot *snapshot, FILE *out)
 		fprintf(out, " of at most %" PRIu32, snapshot->max);
 	fprintf(out, ", %" PRIu64 " in total, %" PRIu64 " rejected, %" PRIu64 " errors\n", snapshot->totals.connections,
 	        sums_closes(&snapshot->totals, REASON_REJECTED), sums_closes(&snapshot->totals, REASON_ERROR));
+	if (snapshot->has_udp || snapshot->udp_sessions > 0)
+		fprintf(out, "datagrams    %" PRIu32 " sessions, %" PRIu64 " from clients, %" PRIu64 " to clients, %" PRIu64 " dropped\n",
+		        snapshot->udp_sessions, snapshot->totals.udp_from_client, snapshot->totals.udp_to_client,
+		        snapshot_drops(&snapshot->totals));
+	if (snapshot->totals.udp_handed_over > 0)
+		fprintf(out, "between workers  %" PRIu64 " datagrams handed over, %" PRIu64 " sessions recovered\n",
+		        snapshot->totals.udp_handed_over, snapshot->totals.udp_recovered);
 	fprintf(out, "bytes        %s from clients, %s to clients\n",
 	        units_human_bytes(snapshot->totals.received_bytes, received, sizeof received),
 	        units_human_bytes(snapshot->totals.sent_bytes, sent, sizeof sent));
@@ -146,6 +153,52 @@ static void print_listeners(const struct snapshot *snapshot, FILE *out)
 		add_bytes(&grid, listener->totals.received_bytes);
 		add_bytes(&grid, listener->totals.sent_bytes);
 	}
+	fputc('\n', out);
+	grid_print(&grid, 0, out);
+}
+
+/* Of listeners that take them. */
+static void print_datagrams(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	if (!snapshot->has_udp)
+		return;
+	grid_init(&grid, "lrrrrr");
+	TITLES(&grid, "DATAGRAMS OF", "FROM CLIENTS", "TO SERVERS", "FROM SERVERS", "TO CLIENTS", "DROPPED");
+	for (size_t i = 0; i < snapshot->n_listeners; i++) {
+		const struct snapshot_listener *listener = &snapshot->listeners[i];
+		if (!listener->in_use || !listener->is_udp)
+			continue;
+		grid_add(&grid, "%s", listener->name);
+		add_u64(&grid, listener->totals.udp_from_client);
+		add_u64(&grid, listener->totals.udp_to_server);
+		add_u64(&grid, listener->totals.udp_from_server);
+		add_u64(&grid, listener->totals.udp_to_client);
+		add_u64(&grid, snapshot_drops(&listener->totals));
+	}
+	fputc('\n', out);
+	grid_print(&grid, 0, out);
+}
+
+static void add_drop(struct grid *grid, const char *name, uint64_t count, const char *text)
+{
+	if (count == 0)
+		return;
+	grid_add(grid, "%s", name);
+	add_u64(grid, count);
+	grid_add(grid, "%s", text);
+}
+
+static void print_drops(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	if (snapshot_drops(&snapshot->totals) == 0)
+		return;
+	grid_init(&grid, "lrl");
+	TITLES(&grid, "DROPPED BECAUSE", "COUNT", "MEANING");
+#define DROP(X, field, name, text) add_drop(&grid, name, snapshot->totals.udp_drop_##field, text);
+	UDP_DROPS(DROP, )
+#undef DROP
 	fputc('\n', out);
 	grid_print(&grid, 0, out);
 }
@@ -320,8 +373,10 @@ void stat_print_tables(const struct snapshot *snapshot, FILE *out)
 	print_latency(snapshot, out);
 	print_workers(snapshot, out);
 	print_listeners(snapshot, out);
+	print_datagrams(snapshot, out);
 	print_servers(snapshot, out);
 	print_watched(snapshot, out);
 	print_queues(snapshot, out);
 	print_closes(snapshot, out);
+	print_drops(snapshot, out);
 }

@@ -91,6 +91,8 @@ static void measure(const struct table *table, const struct table_look *look, un
 	for (unsigned i = 0; i < table->n_columns; i++) {
 		const struct column *column = &table->columns[i];
 		unsigned least = canvas_width(column->title);
+		if (column->is_wanted != NULL && !column->is_wanted(table->source))
+			continue;
 		if (column->rank > 0 && shift > 0) {
 			shift--;
 			continue;

@@ -27,6 +27,7 @@ struct column {
 	uint8_t rank; /* 0 is never left out; the highest goes first */
 	bool to_left;
 	bool by_text;
+	bool (*is_wanted)(const void *source); /* false: not shown at all; NULL = it always is */
 };
 
 struct table {

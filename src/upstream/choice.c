@@ -169,6 +169,13 @@ static bool put_off(struct look *look, int chosen)
 
 /* --- affinity ---------------------------------------------------------------------------------------------------------------- */
 
+static bool may_be_kept(const struct look *look, int chosen)
+{
+	const struct upstream *upstream = look->upstream;
+	bool too_good = upstream->entries[chosen].backup && upstream->balance.n_primaries > 0;
+	return !too_good && !is_among(chosen, look->tried, look->n);
+}
+
 /* The server that the client had last, when it may have it again. -1 = none. One for the worst case is left again as soon as others are
  * there. */
 static int remembered(const struct look *look)
@@ -185,8 +192,16 @@ static int remembered(const struct look *look)
 		affinity_drop(&upstream->shm->affinities, &key);
 		return -1;
 	}
-	bool too_good = entry->backup && upstream->balance.n_primaries > 0;
-	return too_good || is_among(chosen, look->tried, look->n) ? -1 : chosen;
+	return may_be_kept(look, chosen) ? chosen : -1;
+}
+
+/* The server that its session was with in another worker. */
+static int had_before(const struct look *look)
+{
+	struct upstream *upstream = look->upstream;
+	int chosen = look->client->had ? upstream_find_number(upstream, look->client->had) : -1;
+	const struct balance_entry *entry = chosen >= 0 ? &upstream->entries[chosen] : NULL;
+	return entry && !entry->disabled && entry->weight > 0 && may_be_kept(look, chosen) ? chosen : -1;
 }
 
 void upstream_remember(struct upstream *upstream, const struct server *server, const struct upstream_client *client)
@@ -250,9 +265,13 @@ static bool take_by_balance(struct look *look, struct upstream_hold *out)
 static bool take(struct look *look, struct upstream_hold *out)
 {
 	struct upstream *upstream = look->upstream;
-	int chosen = upstream->config->affinity.ttl_ns ? remembered(look) : -1;
-	if (chosen >= 0) {
+	int chosen = had_before(look);
+	look->way = CHOICE_AS_BEFORE;
+	if (chosen < 0 && upstream->config->affinity.ttl_ns) {
+		chosen = remembered(look);
 		look->way = CHOICE_BY_AFFINITY;
+	}
+	if (chosen >= 0) {
 		if (try_server(look, chosen, out))
 			return true;
 		leave_out(look, chosen);

@@ -94,6 +94,23 @@ int upstream_find(const struct upstream *upstream, uint64_t name_hash)
 	return found ? (int)found->entry : -1;
 }
 
+/* The number is the upper half of the hash by which they are sorted. */
+int upstream_find_number(struct upstream *upstream, uint32_t number)
+{
+	size_t first = 0, n = upstream->config->n_servers;
+	if (!upstream->by_name && init_names(upstream))
+		return -1;
+	while (n > 0) {
+		size_t half = n / 2;
+		bool before = upstream->by_name[first + half].hash >> 32 < number;
+		first += before ? half + 1 : 0;
+		n = before ? n - half - 1 : half;
+	}
+	if (first == upstream->config->n_servers || upstream->by_name[first].hash >> 32 != number)
+		return -1;
+	return (int)upstream->by_name[first].entry;
+}
+
 static void init_line(struct upstream *upstream)
 {
 	const struct upstream_config *config = upstream->config;

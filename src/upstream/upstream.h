@@ -74,7 +74,7 @@ struct upstream {
 	struct rate_limit connect_max; /* and the most */
 	struct balance balance;
 	struct balance_entry *entries;
-	struct balance_name *by_name; /* with affinity: the servers by the hash of their names */
+	struct balance_name *by_name; /* with affinity, or where it was asked for: the servers by the hash of their names */
 	struct server *servers;       /* [config->n_servers] */
 	struct pool *pools;           /* [config->n_servers], or NULL */
 	struct record_choice last;    /* how the last upstream_take() went: for the flight recorder */
@@ -123,7 +123,8 @@ struct upstream_client {
 	const uint16_t *tried;           /* those that failed for this connection, no more than CONFIG_MAX_RETRIES + 1 */
 	uint32_t n_tried;
 	uint64_t now_ns;
-	bool fresh; /* no connection that was ready, please */
+	uint32_t had; /* the number of the server that it was with until now: that one, please; 0 = none */
+	bool fresh;   /* no connection that was ready, please */
 };
 
 /* What it got. */
@@ -172,10 +173,18 @@ bool upstream_spare(struct line *line);
 /* For the pools: a place at the server is free again. */
 void upstream_free_place(struct server *server);
 
-/* For choice.c and conditions.c: the balance has a table to make; which server has a name of this hash, -1 = none; what least_connections
- * goes by. */
+/* A number for a server that is the same in all workers, generations and masters; never 0. Two may share one. */
+static inline uint32_t upstream_server_number(const struct upstream *upstream, const struct server *server)
+{
+	uint32_t number = (uint32_t)(upstream->entries[server - upstream->servers].name_hash >> 32);
+	return number ? number : 1;
+}
+
+/* For choice.c and conditions.c: the balance has a table to make; which server has a name of this hash, or this number, -1 = none; what
+ * least_connections goes by. */
 void upstream_busy(struct upstream *upstream);
 int upstream_find(const struct upstream *upstream, uint64_t name_hash);
+int upstream_find_number(struct upstream *upstream, uint32_t number);
 uint32_t upstream_load(const struct upstream *upstream, uint32_t index);
 
 /* The index of a server, for `tried`. */

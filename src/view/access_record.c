@@ -83,8 +83,11 @@ void access_record_add_json(struct text *out, const struct access_entry *entry)
 	add_member(out, "listener", entry->listener);
 	add_member(out, "upstream", entry->upstream);
 	add_member(out, "server", entry->server);
-	text_add(out, ",\"bytes_up\":%" PRIu64 ",\"bytes_down\":%" PRIu64 ",\"waited_ms\":%" PRIu32, record->received_bytes,
-	        record->sent_bytes, record->waited_ms);
+	text_add(out, ",\"bytes_up\":%" PRIu64 ",\"bytes_down\":%" PRIu64, record->received_bytes, record->sent_bytes);
+	if (record->is_udp)
+		text_add(out, ",\"datagrams_up\":%" PRIu64 ",\"datagrams_down\":%" PRIu64, record->received_datagrams,
+		        record->sent_datagrams);
+	text_add(out, ",\"waited_ms\":%" PRIu32, record->waited_ms);
 	add_ms_member(out, "connect_ms", record->connect_ns);
 	add_ms_member(out, "first_byte_ms", record->first_byte_ns);
 	add_ms_member(out, "duration_ms", record->duration_ns);
@@ -126,7 +129,10 @@ void access_record_add_text(struct text *out, const struct access_entry *entry, 
 	add_name(out, entry->upstream);
 	text_add(out, "/");
 	add_name(out, entry->server);
-	text_add(out, " up=%" PRIu64 " down=%" PRIu64 " waited=%" PRIu32, record->received_bytes, record->sent_bytes, record->waited_ms);
+	text_add(out, " up=%" PRIu64 " down=%" PRIu64, record->received_bytes, record->sent_bytes);
+	if (record->is_udp)
+		text_add(out, " datagrams_up=%" PRIu64 " datagrams_down=%" PRIu64, record->received_datagrams, record->sent_datagrams);
+	text_add(out, " waited=%" PRIu32, record->waited_ms);
 	add_field(out, "connect", record->connect_ns);
 	add_field(out, "first_byte", record->first_byte_ns);
 	add_field(out, "duration", record->duration_ns);

@@ -3,10 +3,10 @@
  * JSON: {"time":"2026-01-02T03:04:05.678Z","id":"3.18472","phase":"close","client":"192.0.2.7:51234","listener":"app","upstream":"app",
  *       "server":"a","bytes_up":120,"bytes_down":4711,"waited_ms":0,"connect_ms":0.412,"first_byte_ms":1.730,"duration_ms":12.004,
  *       "reason":"finished","closed_by":"client"}
- *       What there is none of is null.
+ *       What there is none of is null. One of UDP has "datagrams_up":1,"datagrams_down":1 behind bytes_down.
  * Text: 2026-01-02T03:04:05.678Z 3.18472 close 192.0.2.7:51234 app app/a up=120 down=4711 waited=0 connect=0.412 first_byte=1.730
  *       duration=12.004 finished client
- *       What there is none of is "-".
+ *       What there is none of is "-". One of UDP has datagrams_up=1 datagrams_down=1 behind down.
  */
 #ifndef AEGIS_VIEW_ACCESS_RECORD_H
 #define AEGIS_VIEW_ACCESS_RECORD_H

@@ -39,6 +39,7 @@ void connections_emit(struct emit *emit, const struct shm *shm, uint32_t seat, c
 	emit_string(emit, "id", naming_connection(seat, row->serial, text, sizeof text));
 	emit_string(emit, "client", naming_client(&row->client, text, sizeof text));
 	emit_string(emit, "listener", naming_listener(shm, row->listener, text, sizeof text));
+	emit_string(emit, "protocol", row->is_udp ? "udp" : "tcp");
 	if (row->server == ROLL_NO_SERVER) {
 		emit_null(emit, "upstream");
 		emit_null(emit, "server");
@@ -51,6 +52,10 @@ void connections_emit(struct emit *emit, const struct shm *shm, uint32_t seat, c
 	emit_age(emit, "idle_ms", row->active_ns, now_ns);
 	emit_u64(emit, "up_bytes", row->up_bytes);
 	emit_u64(emit, "down_bytes", row->down_bytes);
+	if (row->is_udp) {
+		emit_u64(emit, "up_datagrams", row->up_datagrams);
+		emit_u64(emit, "down_datagrams", row->down_datagrams);
+	}
 	emit_close(emit, '}');
 }
 

@@ -40,6 +40,25 @@ static void emit_latency(struct emit *emit, const struct listener_sum *totals, e
 	emit_close(emit, '}');
 }
 
+static void emit_datagrams(struct emit *emit, const struct listener_sum *totals)
+{
+	emit_open(emit, "datagrams", '{');
+#define DIRECTION(X, name, text) emit_u64(emit, #name, totals->udp_##name);
+	UDP_DIRECTIONS(DIRECTION, )
+#undef DIRECTION
+	emit_close(emit, '}');
+	emit_open(emit, "moves", '{');
+#define MOVE(X, field, name, text) emit_u64(emit, #field, totals->udp_##field);
+	UDP_MOVES(MOVE, )
+#undef MOVE
+	emit_close(emit, '}');
+	emit_open(emit, "drops", '{');
+#define DROP(X, field, name, text) emit_u64(emit, name, totals->udp_drop_##field);
+	UDP_DROPS(DROP, )
+#undef DROP
+	emit_close(emit, '}');
+}
+
 void document_instance(struct emit *emit, const struct snapshot *snapshot)
 {
 	emit_string(emit, "version", snapshot->version);
@@ -59,6 +78,10 @@ void document_instance(struct emit *emit, const struct snapshot *snapshot)
 	emit_open(emit, "bytes", '{');
 	emit_u64(emit, "received", snapshot->totals.received_bytes);
 	emit_u64(emit, "sent", snapshot->totals.sent_bytes);
+	emit_close(emit, '}');
+	emit_open(emit, "udp", '{');
+	emit_u64(emit, "sessions", snapshot->udp_sessions);
+	emit_datagrams(emit, &snapshot->totals);
 	emit_close(emit, '}');
 	emit_latency(emit, &snapshot->totals, BUCKETS_TOO);
 }
@@ -92,6 +115,7 @@ static void emit_worker(struct emit *emit, const struct snapshot_worker *worker)
 	emit_string(emit, "state", seat_state_name(worker->state));
 	emit_i32(emit, "cpu", worker->cpu);
 	emit_u64(emit, "connections", worker->connections);
+	emit_u64(emit, "udp_sessions", worker->udp_sessions);
 	emit_u64(emit, "accepts", worker->accepts);
 	emit_u64(emit, "accept_pauses", worker->totals.accept_pauses);
 	emit_u64(emit, "buffer_exhausted", worker->totals.buffer_exhausted);
@@ -107,6 +131,7 @@ static void emit_listener(struct emit *emit, const struct snapshot_listener *lis
 	emit_open(emit, NULL, '{');
 	emit_string(emit, "name", listener->name);
 	emit_string(emit, "address", listener->address);
+	emit_string(emit, "protocol", listener->is_udp ? "udp" : "tcp");
 	emit_string(emit, "upstream", listener->upstream);
 	emit_u64(emit, "active", listener->active);
 	emit_u64(emit, "max", listener->max);
@@ -117,6 +142,8 @@ static void emit_listener(struct emit *emit, const struct snapshot_listener *lis
 	emit_u64(emit, "sent", totals->sent_bytes);
 	emit_u64(emit, "retries", totals->retries);
 	emit_u64(emit, "queued", totals->queued);
+	if (listener->is_udp)
+		emit_datagrams(emit, totals);
 	emit_open(emit, "closes", '{');
 	for (unsigned i = 0; i < N_REASONS; i++)
 		emit_u64(emit, reason_name(i), totals->closes[i]);

@@ -104,7 +104,8 @@ static void say_chosen(const struct shm *shm, const struct record *record, struc
 	static const char *const ways[] = { [CHOICE_BY_BALANCE] = "",
 		[CHOICE_BY_AFFINITY] = ", which this client had before (affinity)",
 		[CHOICE_BEYOND_SOFT_LIMIT] = ", beyond its soft_limit as all are",
-		[CHOICE_BY_SEARCH] = ", the first one found that has a place" };
+		[CHOICE_BY_SEARCH] = ", the first one found that has a place",
+		[CHOICE_AS_BEFORE] = ", which its session was with in another worker" };
 	static_assert(ARRAY_LEN(ways) == N_CHOICE_WAYS, "words for each");
 	const struct record_choice *choice = &record->choice;
 	char upstream[NAMING_SIZE];

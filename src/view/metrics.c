@@ -56,11 +56,14 @@ static void print_master(const struct metric *metric, const struct snapshot *sna
 	print_u64(metric, NO_LABELS, value_at(&snapshot->master, metric), out);
 }
 
-/* Retired rows too: a sum over the label must not fall when a listener goes. */
+/* Retired rows too: a sum over the label must not fall when a listener goes. What is about datagrams is none of TCP's. */
 static void print_listener(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
 {
+	bool of_udp = strncmp(metric->name, "udp_", 4) == 0;
 	for (size_t i = 0; i < snapshot->n_listeners; i++) {
 		const struct snapshot_listener *listener = &snapshot->listeners[i];
+		if (of_udp && !listener->is_udp)
+			continue;
 		print_u64(metric, LABELS("listener", listener->name), value_at(&listener->totals, metric), out);
 	}
 }
@@ -200,6 +203,11 @@ static void print_active(const struct metric *metric, const struct snapshot *sna
 	print_u64(metric, NO_LABELS, snapshot->active, out);
 }
 
+static void print_udp_sessions(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
+{
+	print_u64(metric, NO_LABELS, snapshot->udp_sessions, out);
+}
+
 static void print_max(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
 {
 	print_u64(metric, NO_LABELS, snapshot->max, out);
@@ -327,6 +335,7 @@ static const struct metric rows[] = { GAUGE("build_info", "version, engine", "Al
 	        print_reload_ok),
 	GAUGE("connections_active", "", "Connections that are open", print_active),
 	GAUGE("connections_max", "", "The limit on open connections (max_connections), 0 = none", print_max),
+	GAUGE("udp_sessions_active", "", "UDP sessions that are open; connections_active has them, too", print_udp_sessions),
 	GAUGE("listener_connections_active", "listener", "Connections that are open", print_listener_active),
 	GAUGE("listener_connections_max", "listener", "The limit on open connections of the listener, 0 = none", print_listener_max),
 	GAUGE("server_connections_active", "upstream, server", "Connections to the server that a client uses", print_server_active),

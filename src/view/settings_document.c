@@ -85,7 +85,7 @@ static void emit_object(struct emit *emit, enum object object, const unsigned ch
 			emit_option(emit, &option_rows[i], base);
 	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
 		const struct object_row *row = &object_rows[child];
-		if (row->parent != object)
+		if (row->parent != object || !object_is_of_use(child, base))
 			continue;
 		if (row->list) {
 			emit_list(emit, row, child, base);

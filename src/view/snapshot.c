@@ -53,6 +53,7 @@ static void make_listener(const struct shm *shm, uint32_t row, struct snapshot_l
 	TAKE_STRING(out->address, listener->address);
 	TAKE_STRING(out->upstream, listener->upstream);
 	out->in_use = atomic_load(&listener->in_use) != 0;
+	out->is_udp = atomic_load(&listener->is_udp) != 0;
 	out->active = atomic_load(&limit->used);
 	out->max = atomic_load(&limit->max);
 	sums_add_listener(shm, row, &out->totals);
@@ -68,6 +69,15 @@ static void make_upstream(const struct shm *shm, uint32_t row, struct snapshot_u
 	out->waiting = atomic_load(&line->used);
 	out->queue_max = atomic_load(&line->max);
 	out->epoch = atomic_load(&upstream->epoch);
+}
+
+uint64_t snapshot_drops(const struct listener_sum *totals)
+{
+	uint64_t sum = 0;
+#define DROP(X, field, name, text) sum += totals->udp_drop_##field;
+	UDP_DROPS(DROP, )
+#undef DROP
+	return sum;
 }
 
 const struct snapshot_upstream *snapshot_upstream(const struct snapshot *snapshot, const char *name)
@@ -129,6 +139,7 @@ static void make_worker(const struct shm_seat *seat, uint64_t now_ns, struct sna
 	out->generation = atomic_load(&seat->generation);
 	out->cpu = atomic_load(&seat->cpu);
 	out->connections = atomic_load(&seat->sessions);
+	out->udp_sessions = atomic_load(&seat->udp_sessions);
 	out->loop_lag_ns = loop_lag(seat, now_ns);
 	add_worker_row(&out->totals, seat);
 	uint64_t before = atomic_load(&seat->base_accepts);
@@ -154,6 +165,7 @@ static void add_seat(struct snapshot *snapshot, const struct shm_seat *seat, uin
 	struct snapshot_worker *worker = &snapshot->workers[snapshot->n_workers++];
 	make_worker(seat, now_ns, worker);
 	slot->connections += worker->connections;
+	snapshot->udp_sessions += worker->udp_sessions;
 	if (worker->loop_lag_ns > slot->loop_lag_ns)
 		slot->loop_lag_ns = worker->loop_lag_ns;
 }
@@ -207,7 +219,9 @@ static void make_listeners(struct snapshot *snapshot, const struct shm *shm, uin
 	for (uint32_t i = 0; i < n; i++) {
 		if (shm->listeners[i].name[0] == '\0')
 			continue;
-		make_listener(shm, i, &snapshot->listeners[snapshot->n_listeners++]);
+		struct snapshot_listener *listener = &snapshot->listeners[snapshot->n_listeners++];
+		make_listener(shm, i, listener);
+		snapshot->has_udp = snapshot->has_udp || (listener->is_udp && listener->in_use);
 		sums_add_listener(shm, i, &snapshot->totals);
 	}
 }

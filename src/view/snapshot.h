@@ -32,6 +32,7 @@ struct snapshot_listener {
 	char address[SHM_ADDRESS_SIZE];
 	char upstream[SHM_NAME_SIZE];
 	bool in_use; /* false: gone from the settings, the counters stay */
+	bool is_udp;
 	uint32_t active;
 	uint32_t max; /* 0 = no limit */
 	struct listener_sum totals;
@@ -72,7 +73,8 @@ struct snapshot_worker {
 	uint32_t generation;
 	int32_t cpu; /* -1 = not pinned */
 	uint32_t connections;
-	uint64_t accepts; /* by this process; the totals are the seat's, over all processes that sat in it */
+	uint32_t udp_sessions; /* of them */
+	uint64_t accepts;      /* by this process; the totals are the seat's, over all processes that sat in it */
 	uint64_t loop_lag_ns;
 	struct worker_totals totals;
 };
@@ -99,7 +101,9 @@ struct snapshot {
 	bool last_reload_ok;
 	char last_reload_note[SHM_NOTE_SIZE];
 	uint32_t active;
-	uint32_t max; /* 0 = no limit */
+	uint32_t udp_sessions; /* of them */
+	uint32_t max;          /* 0 = no limit */
+	bool has_udp;          /* a listener in use takes datagrams */
 	struct master_totals master;
 	struct listener_sum totals;                                 /* over all listeners, retired ones too */
 	uint64_t rate_evictions, rate_unbooked, affinity_evictions; /* see rate_table.h and affinity.h */
@@ -117,6 +121,9 @@ must_check int snapshot_make(const struct shm *shm, uint64_t now_ns, struct snap
 /* Read the segment at path. 0 and *out, or a negative errno: -EINVAL with *why (not a segment, of another version, cut short),
  * the others are what opening or reading said. */
 must_check int snapshot_read(const char *path, uint64_t now_ns, struct snapshot **out, char *why, size_t why_size);
+
+/* Datagrams of a listener, or of all, that were received or lost on the way and not passed on. */
+uint64_t snapshot_drops(const struct listener_sum *totals);
 
 /* The upstream of that name, or NULL. */
 const struct snapshot_upstream *snapshot_upstream(const struct snapshot *snapshot, const char *name);

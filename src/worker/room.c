@@ -5,6 +5,7 @@
 #include "relay/pipes.h"
 #include "relay/relay.h"
 #include "tcp/tcp.h"
+#include "udp/udp.h"
 
 enum { OWN_DESCRIPTORS = 16 }; /* standard streams, log, loop, channel, and some to spare */
 enum { BUFFERS_MIN = 16 };
@@ -28,10 +29,16 @@ static unsigned ring_buffer_count(const struct config *config, uint32_t workers)
 	return count;
 }
 
-/* Two descriptors a connection, and one connection more than max_connections, which is the one to be rejected. */
+uint32_t worker_descriptors_each(const struct config *config)
+{
+	return (udp_is_wanted(config, PROTOCOL_TCP) ? 2U : 0) + (udp_is_wanted(config, PROTOCOL_UDP) ? 1U : 0);
+}
+
+/* One connection more than max_connections, which is the one to be rejected. Where there are both protocols, neither can take what the
+ * other one needs. */
 static uint32_t session_capacity(const struct config *config, uint64_t descriptors, uint64_t own)
 {
-	uint64_t by_descriptors = descriptors > own + 2 ? (descriptors - own) / 2 : 1;
+	uint64_t by_descriptors = descriptors > own + 2 ? (descriptors - own) / worker_descriptors_each(config) : 1;
 	uint64_t wanted = (uint64_t)config->max_connections + 1;
 	return (uint32_t)(by_descriptors < wanted ? by_descriptors : wanted);
 }
@@ -50,15 +57,18 @@ void worker_make_room(
 	out->buffers = buffer_count(config, workers);
 	/* Pipes hold what slow readers have not taken, as buffers do. */
 	out->pipes = pipes_share(workers, descriptors, out->buffers * RELAY_BUFFER_BYTES);
-	uint64_t own = OWN_DESCRIPTORS + sockets + 2 * (uint64_t)out->pipes + tcp_box_descriptors(config) + bells;
-	out->sessions = session_capacity(config, descriptors, own);
-	out->hot = hot_capacity(config, descriptors, own + 2 * (uint64_t)out->sessions);
+	uint64_t own = OWN_DESCRIPTORS + sockets + 2 * (uint64_t)out->pipes + house_box_descriptors(config) + bells;
+	uint32_t capacity = session_capacity(config, descriptors, own);
+	out->sessions = udp_is_wanted(config, PROTOCOL_TCP) ? capacity : 1;
+	out->flows = udp_is_wanted(config, PROTOCOL_UDP) ? capacity : 0;
+	out->hot = hot_capacity(config, descriptors, own + worker_descriptors_each(config) * (uint64_t)capacity);
 	out->ring_buffers = ring_buffer_count(config, workers);
 }
 
 uint64_t worker_wanted_descriptors(const struct config *config)
 {
-	return 2 * (uint64_t)config->max_connections + 64 + config->n_listeners + tcp_hot_most(config) + tcp_box_descriptors(config);
+	return worker_descriptors_each(config) * (uint64_t)config->max_connections + 64 + config->n_listeners + tcp_hot_most(config) +
+	       house_box_descriptors(config);
 }
 
 uint64_t worker_room_bytes(const struct worker_room *room, const struct config *config)

@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "os/channel.h"
 #include "os/cpu.h"
 #include "os/process.h"
 #include "os/signals.h"
 #include "os/title.h"
+#include "tcp/wait.h"
+#include "udp/udp.h"
 #include "worker/lines.h"
 #include "worker/message.h"
 #include "worker/room.h"
@@ -25,9 +28,13 @@ struct worker {
 	struct shm_seat *seat;
 	struct loop *loop;
 	struct lines_out lines;
+	struct house house;
 	struct tcp tcp;
+	struct udp udp;
 	struct accept_socket *sockets;
 	uint32_t n_sockets;
+	struct udp_place *udp_sockets;
+	uint32_t n_udp_sockets;
 	struct worker_room room;
 	struct loop_io channel_io;
 	struct loop_timer beat;
@@ -36,6 +43,7 @@ struct worker {
 	uint32_t pace_per_s;
 	uint32_t pace_credit; /* what is less than a connection */
 	bool draining;
+	bool empty;        /* the last session ended in this turn */
 	struct ring *ring; /* NULL: the engine is epoll */
 	struct ring_port loop_port;
 	struct ring_port channel_port;
@@ -49,9 +57,11 @@ static void say(struct worker *worker, enum message kind, uint32_t value)
 		log_error("cannot speak to the master: %s", strerror(-error));
 }
 
+static void end_when_done(struct worker *worker);
+
 static void set_title(const struct worker *worker, const char *doing)
 {
-	title_set("aegis: worker %u gen %u %s %u", worker->args->slot, worker->args->generation, doing, tcp_active(&worker->tcp));
+	title_set("aegis: worker %u gen %u %s %u", worker->args->slot, worker->args->generation, doing, worker->house.n_visits);
 }
 
 /* --- once a second ------------------------------------------------------------------------------------------------------- */
@@ -65,8 +75,10 @@ static void on_beat(struct loop_timer *timer)
 	if (worker->ring)
 		ring_trim(worker->ring);
 	buffers_trim(&worker->tcp.engine.buffers);
-	tcp_beat(&worker->tcp);
+	house_beat(&worker->house);
+	udp_beat(&worker->udp);
 	set_title(worker, worker->draining ? "draining" : "running");
+	end_when_done(worker);
 	loop_timer_start(worker->loop, &worker->beat, BEAT_NS);
 }
 
@@ -74,7 +86,11 @@ static void before_sleep(void *arg)
 {
 	struct worker *worker = arg;
 	counter_add(&worker->seat->turns, 1);
-	tcp_before_sleep(&worker->tcp);
+	bool at_once = house_before_sleep(&worker->house);
+	tcp_before_sleep(&worker->tcp, at_once);
+	udp_before_sleep(&worker->udp);
+	if (unlikely(worker->empty))
+		end_when_done(worker);
 }
 
 /* --- the engine: what the worker waits with ------------------------------------------------------------------------------ */
@@ -131,7 +147,8 @@ static void choose_engine(struct worker *worker)
 	};
 	char why[160];
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
-	if (config->engine == ENGINE_EPOLL)
+	/* A ring is of use for streams alone, and costs something where it only waits for epoll. */
+	if (config->engine == ENGINE_EPOLL || (config->engine == ENGINE_AUTO && !udp_is_wanted(config, PROTOCOL_TCP)))
 		return;
 	worker->ring = ring_new(&shape, why, sizeof why);
 	if (!worker->ring) {
@@ -148,11 +165,42 @@ static void choose_engine(struct worker *worker)
 
 /* --- draining ------------------------------------------------------------------------------------------------------------ */
 
+/* Datagrams of older generations come by sockets that the newest one of those that drain reads. */
+static bool has_to_read_for_others(const struct worker *worker)
+{
+	const struct shm *shm = worker->args->shm;
+	if (!udp_reads(&worker->udp))
+		return false;
+	for (uint32_t i = 0; i < shm->dims.seats; i++) {
+		const struct shm_seat *seat = &shm->seats[i];
+		if (atomic_load_explicit(&seat->generation, memory_order_relaxed) < worker->args->generation &&
+		        atomic_load_explicit(&seat->udp_sessions, memory_order_relaxed) > 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_done(const struct worker *worker)
+{
+	return worker->draining && worker->house.n_visits == 0 && !has_to_read_for_others(worker);
+}
+
+/* What others handed over until now may begin a session. */
+static void end_when_done(struct worker *worker)
+{
+	worker->empty = false;
+	if (!is_done(worker))
+		return;
+	transfer_stop(&worker->udp);
+	if (is_done(worker))
+		loop_stop(worker->loop);
+}
+
+/* Within the end of a session: what follows comes after the turn. */
 static void on_empty(void *arg)
 {
 	struct worker *worker = arg;
-	if (worker->draining)
-		loop_stop(worker->loop);
+	worker->empty = true;
 }
 
 static void on_pace(struct loop_timer *timer)
@@ -164,15 +212,15 @@ static void on_pace(struct loop_timer *timer)
 	uint32_t due = worker->pace_credit / whole;
 	worker->pace_credit %= whole;
 	if (due)
-		(void)tcp_end_idle(&worker->tcp, due, QUIET_NS, REASON_DRAIN_PACED);
+		(void)house_end_idle(&worker->house, due, QUIET_NS, REASON_DRAIN_PACED);
 	loop_timer_start(worker->loop, &worker->pace, PACE_NS);
 }
 
 static void on_deadline(struct loop_timer *timer)
 {
 	struct worker *worker = container_of(timer, struct worker, deadline);
-	log_info("drain.timeout is over: ending %u connections", tcp_active(&worker->tcp));
-	tcp_end_all(&worker->tcp, REASON_DRAIN_TIMEOUT);
+	log_info("drain.timeout is over: ending %u connections", worker->house.n_visits);
+	house_end_all(&worker->house, REASON_DRAIN_TIMEOUT);
 }
 
 /* From here on new clients are refused at once, instead of being left hanging in a backlog that nobody reads. What systemd or
@@ -188,6 +236,7 @@ static void drain(struct worker *worker, bool refuse, uint32_t pace_per_s, uint6
 {
 	if (!worker->draining) {
 		acceptor_stop(&worker->tcp.acceptor, true);
+		udp_refuse(&worker->udp);
 		if (refuse)
 			refuse_new_clients(worker);
 		/* The master owns the sockets; ours are copies. */
@@ -195,15 +244,12 @@ static void drain(struct worker *worker, bool refuse, uint32_t pace_per_s, uint6
 			close(worker->sockets[i].fd);
 		worker->n_sockets = 0;
 		worker->draining = true;
-		tcp_close_pools(&worker->tcp);
+		house_close_pools(&worker->house);
 		atomic_store_explicit(&worker->seat->state, SEAT_DRAINING, memory_order_relaxed);
 		set_title(worker, "draining");
 		say(worker, MESSAGE_STOPPED, 0);
 	}
-	if (tcp_active(&worker->tcp) == 0) {
-		loop_stop(worker->loop);
-		return;
-	}
+	end_when_done(worker);
 	worker->pace_per_s = pace_per_s;
 	if (worker->pace_per_s)
 		loop_timer_start(worker->loop, &worker->pace, PACE_NS);
@@ -229,8 +275,32 @@ static void on_master_gone(struct worker *worker)
 	const struct config *config = worker->args->config;
 	bool refuse = !another_master_lives(worker);
 	loop_io_stop(worker->loop, &worker->channel_io);
-	log_error("the master is gone: %sdraining %u connections", refuse ? "refusing new clients, " : "", tcp_active(&worker->tcp));
+	/* Another one that starts later could not bind the ports of UDP as long as we have their sockets; one that lives reads from now on.
+	 */
+	for (uint32_t i = 0; i < config->n_listeners; i++)
+		if (config->listeners[i].protocol == PROTOCOL_UDP && refuse)
+			udp_close(&worker->udp, i);
+		else if (config->listeners[i].protocol == PROTOCOL_UDP)
+			udp_yield(&worker->udp, i, true);
+	log_error("the master is gone: %sdraining %u connections", refuse ? "refusing new clients, " : "", worker->house.n_visits);
 	drain(worker, refuse, config->drain.pace, config->drain.timeout_ns);
+}
+
+static void yield(struct worker *worker, const struct channel_message *message)
+{
+	for (uint32_t i = 0; i < worker->args->config->n_listeners; i++)
+		if (worker->args->config->listeners[i].protocol == PROTOCOL_UDP && message_speaks_of(message, i))
+			udp_yield(&worker->udp, i, message_names(message, i));
+	say(worker, MESSAGE_YIELDED, message->value);
+	end_when_done(worker);
+}
+
+static void close_listeners(struct worker *worker, const struct channel_message *message)
+{
+	for (uint32_t i = 0; i < worker->args->config->n_listeners; i++)
+		if (worker->args->config->listeners[i].protocol == PROTOCOL_UDP && message_names(message, i))
+			udp_close(&worker->udp, i);
+	end_when_done(worker);
 }
 
 static void on_message(struct worker *worker, const struct channel_message *message, int fd)
@@ -239,8 +309,9 @@ static void on_message(struct worker *worker, const struct channel_message *mess
 	case MESSAGE_GO:
 		atomic_store_explicit(&worker->seat->state, SEAT_RUNNING, memory_order_relaxed);
 		set_title(worker, "running");
-		tcp_published(&worker->tcp);
+		house_published(&worker->house);
 		acceptor_start(&worker->tcp.acceptor);
+		udp_start(&worker->udp);
 		break;
 	case MESSAGE_DRAIN:
 	case MESSAGE_REFUSE:
@@ -248,12 +319,22 @@ static void on_message(struct worker *worker, const struct channel_message *mess
 		break;
 	case MESSAGE_QUIT:
 		worker->draining = true;
-		tcp_end_all(&worker->tcp, REASON_DRAIN_TIMEOUT);
-		tcp_close_pools(&worker->tcp);
+		house_end_all(&worker->house, REASON_DRAIN_TIMEOUT);
+		house_close_pools(&worker->house);
 		loop_stop(worker->loop);
 		break;
+	case MESSAGE_YIELD:
+		yield(worker, message);
+		break;
+	case MESSAGE_CLOSE:
+		close_listeners(worker, message);
+		break;
+	case MESSAGE_INBOX:
+		transfer_inherit(&worker->udp, fd);
+		return;
 	case MESSAGE_READY:
 	case MESSAGE_STOPPED:
+	case MESSAGE_YIELDED:
 		break;
 	}
 	if (fd >= 0)
@@ -284,20 +365,47 @@ static void on_channel(struct loop_io *io, int events)
 
 /* --- from fork to exit --------------------------------------------------------------------------------------------------- */
 
+/* What a session is known by is where the client sends to, whatever name that has in the settings. */
+static uint64_t hash_of(const struct listener *listener)
+{
+	char text[ADDR_TEXT_SIZE];
+	addr_format(&listener->bound, text, sizeof text);
+	return hash_xxh64(text, strlen(text), 0);
+}
+
+static void collect_of(struct worker *worker, uint32_t index)
+{
+	const struct worker_args *args = worker->args;
+	const struct listener *listener = args->listeners[index];
+	for (uint32_t i = 0; i < listener->n_fds; i++) {
+		if (!worker_serves(listener, i, args->slot, args->workers))
+			continue;
+		if (listener->protocol == PROTOCOL_TCP)
+			worker->sockets[worker->n_sockets++] = (struct accept_socket){ .fd = listener->fds[i], .listener = index };
+		else
+			worker->udp_sockets[worker->n_udp_sockets++] = (struct udp_place){
+				.fd = listener->fds[i],
+				.listener = index,
+				.index = i,
+				.any_address = listener->any_address,
+				.listener_hash = hash_of(listener),
+				.gets_copies = i > 0 && !listener->inherited,
+			};
+	}
+}
+
 static int collect_sockets(struct worker *worker)
 {
 	const struct worker_args *args = worker->args;
-	uint32_t most = 0;
+	uint32_t most = 1;
 	for (size_t i = 0; i < args->config->n_listeners; i++)
 		most += args->listeners[i]->n_fds;
-	worker->sockets = calloc(most ? most : 1, sizeof *worker->sockets);
-	if (!worker->sockets)
+	worker->sockets = calloc(most, sizeof *worker->sockets);
+	worker->udp_sockets = calloc(most, sizeof *worker->udp_sockets);
+	if (!worker->sockets || !worker->udp_sockets)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < args->config->n_listeners; i++)
-		for (uint32_t j = 0; j < args->listeners[i]->n_fds; j++)
-			if (worker_serves(args->listeners[i], j, args->slot, args->workers))
-				worker->sockets[worker->n_sockets++] =
-				        (struct accept_socket){ .fd = args->listeners[i]->fds[j], .listener = i };
+		collect_of(worker, i);
 	return 0;
 }
 
@@ -307,6 +415,22 @@ static void pin(const struct worker_args *args)
 	int error = args->cpu >= 0 ? cpu_pin(args->cpu, &node) : 0;
 	if (error)
 		log_warn("cannot pin to CPU %d: %s; going on unpinned", args->cpu, strerror(-error));
+}
+
+static int make_house(struct worker *worker)
+{
+	const struct worker_args *args = worker->args;
+	const struct worker_room *room = &worker->room;
+	const struct house_room house_room = tcp_room(args->config, room->sessions, room->hot);
+	int error = house_init(&worker->house, worker->loop, worker->ring, args->config, &args->places, args->shm, args->seat, &house_room,
+	        args->slot, wait_serve);
+	if (!error)
+		error = tcp_init(&worker->tcp, &worker->house, worker->ring, args->config, &args->places, room->sessions, room->buffers,
+		        room->pipes, worker->sockets, worker->n_sockets);
+	if (!error)
+		error = udp_init(&worker->udp, &worker->house, args->config, &args->places, room->flows, worker->udp_sockets,
+		        worker->n_udp_sockets, &args->post);
+	return error;
 }
 
 static int set_up(struct worker *worker)
@@ -324,18 +448,17 @@ static int set_up(struct worker *worker)
 		return error;
 	}
 	error = collect_sockets(worker);
-	worker_make_room(&worker->room, args->config, args->workers, args->descriptors, worker->n_sockets, args->places.bells->n);
+	worker_make_room(&worker->room, args->config, args->workers, args->descriptors,
+	        worker->n_sockets + worker->n_udp_sockets + args->post.n_others, args->places.bells->n);
 	choose_engine(worker);
 	if (!error)
-		error = tcp_init(&worker->tcp, worker->loop, worker->ring, args->config, &args->places, args->shm, args->seat,
-		        worker->room.sessions, worker->room.hot, worker->room.buffers, worker->room.pipes, args->slot, worker->sockets,
-		        worker->n_sockets);
+		error = make_house(worker);
 	if (error) {
 		log_error("cannot set up: %s", strerror(-error));
 		return error;
 	}
-	worker->tcp.empty = on_empty;
-	worker->tcp.empty_arg = worker;
+	worker->house.empty = on_empty;
+	worker->house.empty_arg = worker;
 	return 0;
 }
 
@@ -357,17 +480,23 @@ int worker_run(const struct worker_args *args)
 	loop_timer_init(&worker.deadline, on_deadline);
 	loop_timer_start(worker.loop, &worker.beat, BEAT_NS);
 	loop_io_init(&worker.channel_io, on_channel);
-	if (loop_io_set(worker.loop, &worker.channel_io, args->channel, LOOP_READ))
+	if (loop_io_set(worker.loop, &worker.channel_io, args->channel, LOOP_READ) || transfer_start(&worker.udp))
 		goto out;
-	say(&worker, MESSAGE_READY, (uint32_t)worker.tcp.sessions.capacity);
+	say(&worker, MESSAGE_READY, worker.room.flows > worker.room.sessions ? worker.room.flows : worker.room.sessions);
 	loop_run(worker.loop);
+	transfer_end(&worker.udp);
+	udp_flush(&worker.udp); /* the last answers, with which the last sessions ended */
 	set_title(&worker, "exiting");
 	status = EXIT_SUCCESS;
 out:
 	ring_free(worker.ring);
-	if (worker.loop)
+	if (worker.loop) {
+		udp_fini(&worker.udp);
 		tcp_fini(&worker.tcp);
+		house_fini(&worker.house);
+	}
 	loop_free(worker.loop);
 	free(worker.sockets);
+	free(worker.udp_sockets);
 	return status;
 }

@@ -11,11 +11,12 @@
 #include "net/listener.h"
 #include "os/privileges.h"
 #include "tcp/tcp.h"
+#include "udp/transfer.h"
 
 struct worker_args {
 	const struct config *config;
 	struct listener *const *listeners; /* [config->n_listeners] */
-	struct tcp_places places;
+	struct house_places places;
 	struct shm *shm;
 	uint32_t seat;
 	uint32_t slot;    /* 0..workers-1 */
@@ -23,7 +24,8 @@ struct worker_args {
 	uint32_t generation;
 	int cpu; /* to pin to, -1 = none */
 	int channel;
-	int32_t master; /* pid */
+	struct udp_post post; /* to workers that have UDP sessions */
+	int32_t master;       /* pid */
 	const struct identity *identity;
 	uint64_t descriptors; /* the limit in force */
 };

@@ -140,6 +140,7 @@ class Running(Case):
         """An instance with checks, a line and a reload behind it gives each metric of the dashboard and the alerts."""
         backend = Echo(self)
         settings = app({"address": backend.address, "max_connections": 100}, upstream={"health": {"type": "tcp", "interval": "200ms"}, "queue": {"size": 10}})
+        settings["listeners"].append({"name": "datagrams", "address": "127.0.0.1:0", "protocol": "udp", "upstream": "app"})
         proxy = self.aegis(settings)
         with dial(proxy.address()) as sock:
             echo(sock)

@@ -287,6 +287,8 @@ class Aegis:
                 self.test.assertLessEqual(closes, row["total"], f"listener {row['name']}: {row['closes']}")
             else:
                 self.test.assertEqual(closes, row["total"], f"listener {row['name']}: closes do not add up: {row['closes']}")
+                died = row.get("drops", {}).get("worker_died", 0)
+                self.test.assertEqual(died, 0, f"listener {row['name']}: datagrams of workers that ended do not add up: {row}")
         if self.restarts is not None:
             self.test.assertEqual(stat["worker_restarts"], self.restarts, "worker_restarts")
 

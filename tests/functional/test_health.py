@@ -11,6 +11,7 @@ import time
 
 import aegis
 from aegis import AEGIS, OWN_ADDRESS, Backend, Case, Echo, Load, bind, dial, echo, form, free_address, parse, receive_line, run, wait_until
+from datagrams import DatagramClient, DatagramServer, datagram_app
 from dns_server import DnsServer
 
 FAST = {"interval": "100ms", "fast_interval": "50ms", "timeout": "1s", "rise": 2, "fall": 3}
@@ -439,6 +440,83 @@ class Names(Case):
         settings = self.named()
         settings["upstreams"][0]["servers"][0]["address"] = f"nobody.test:{self.port}"
         self.must_fail(settings, 1, says=("upstreams.app.servers.db.address", 'cannot resolve "nobody.test"'))
+
+
+class ByDatagrams(Case):
+    """health = { type = "udp" }, of servers that clients reach by UDP."""
+
+    def start(self, health, *servers):
+        rows = [{"name": server.name, "address": server.address} for server in servers]
+        proxy = self.aegis(datagram_app(rows, {"responses": 1, "requests": 1}, upstream={"health": {**FAST, "type": "udp", **health}}))
+        return proxy, proxy.address()
+
+    def server(self, name, address="127.0.0.1:0"):
+        """A check is told that it is well, a client the name."""
+        return DatagramServer(self, name, address, lambda data, peer: [b"all is well" if data == b"ping" else name.encode()])
+
+    def ask(self, address):
+        client = DatagramClient(self, address)
+        client.send(b"?")
+        answer = client.receive().decode()
+        client.close()
+        return answer
+
+    def goes_down_and_comes_back(self, health_settings, fail, repair, reason):
+        first, second = self.server("first"), self.server("second")
+        proxy, address = self.start(health_settings, first, second)
+        proxy.wait_stat(lambda stat: {health(proxy, name)["state"] for name in ("first", "second")} == {"up"}, "both to be up")
+        self.assertEqual({self.ask(address) for _ in range(20)}, {"first", "second"})
+        fail(first)
+        proxy.wait_log(f"upstream app: server first ({first.address}) is down: {reason} (3 of 3 checks failed)")
+        self.assertEqual({self.ask(address) for _ in range(20)}, {"second"})
+        repair(first)
+        proxy.wait_log(f"upstream app: server first ({first.address}) is up again: ")
+        wait_until(lambda: self.ask(address) == "first", "the server that is back")
+
+    def test_a_server_that_is_gone(self):
+        self.goes_down_and_comes_back({"send": "ping", "expect": "well"}, lambda server: server.close(),
+                                      lambda server: self.server(server.name, server.address), "refused: nobody has the port")
+
+    def test_a_server_that_is_silent(self):
+        self.goes_down_and_comes_back({"send": "ping", "timeout": "60ms"}, lambda server: setattr(server, "mute", True),
+                                      lambda server: setattr(server, "mute", False), "timed out waiting for an answer")
+
+    def test_a_server_that_says_something_else(self):
+        self.goes_down_and_comes_back({"send": "ping", "expect": "well"}, lambda server: setattr(server, "answer", lambda data, peer: [b"ill"]),
+                                      lambda server: setattr(server, "answer", lambda data, peer: [b"well" if data == b"ping" else b"first"]),
+                                      "another answer than the expected one")
+
+    def test_servers_that_never_answer(self):
+        """Only who is refused is down."""
+        servers = [DatagramServer(self, name, mute=True) for name in ("first", "second")]
+        proxy, address = self.start({"silent": True, "timeout": "100ms"}, *servers)
+        proxy.wait_stat(lambda stat: {health(proxy, name)["state"] for name in ("first", "second")} == {"up"}, "both to be up")
+        servers[0].close()
+        proxy.wait_log(f"server first ({servers[0].address}) is down: refused: nobody has the port")
+        for _ in range(10):
+            DatagramClient(self, address).send(b"a line")
+        wait_until(lambda: servers[1].data.count(b"a line") == 10, "the lines at the other one")
+
+    def test_a_question_to_a_dns_server(self):
+        """Bytes that are no text, as in conf/dns.conf."""
+        dns = DnsServer()
+        self.addCleanup(dns.close)
+        dns.answer("db.test", "A", 60, "127.0.0.1")
+        question = bytes.fromhex("abcd 0100 0001 0000 0000 0000") + b"\x02db\x04test\0" + bytes.fromhex("0001 0001")
+        rows = {"name": "dns", "address": f"127.0.0.1:{dns.port}"}
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(20)
+            sock.sendto(question, ("127.0.0.1", dns.port))
+            good = sock.recv(512)[:4].hex(" ")
+        proxy = self.aegis(datagram_app(rows, upstream={"health": {**FAST, "type": "udp", "send_hex": question.hex(), "expect_hex": good}}))
+        proxy.wait_stat(lambda stat: health(proxy, "dns")["state"] == "up", "the expected answer")
+        dns.behave("db.test", "A", "servfail")
+        proxy.wait_log("is down: another answer than the expected one")
+        # what is sent is nobody's business
+        self.assertNotIn(question.hex(), (proxy.directory / "settings").read_text())
+        done = proxy.command("-p")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertNotIn(question.hex(), done.stdout + done.stderr + proxy.log())
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def free_port():
 class Peer(Case):
     deadline = 120.0 if not LONG else 900.0
 
-    def serve(self, port, command, **popen):
+    def serve(self, port, command, host="127.0.0.1", **popen):
         """Start a server and wait until it listens."""
         log = self.directory / f"log-{os.path.basename(command[0])}"
         with open(log, "wb") as output:
@@ -47,7 +47,7 @@ class Peer(Case):
         def listens():
             self.assertIsNone(process.poll(), f"{command[0]} ended: {log.read_text(errors='replace')}")
             try:
-                dial(f"127.0.0.1:{port}").close()
+                dial(f"{host}:{port}").close()
                 return True
             except OSError:
                 return False

@@ -186,10 +186,10 @@ def free_address():
         return form(sock)
 
 
-def ordinary_port():
+def ordinary_port(kind=socket.SOCK_STREAM):
     """A port that is free on every address, and that the kernel gives to nobody who does not ask for it by number."""
     for port in random.Random(os.getpid()).sample(range(20000, 32000), 200):
-        with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as sock, contextlib.suppress(OSError):
+        with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
             sock.bind(("", port))
             return port
     raise unittest.SkipTest("no port is free on every address")

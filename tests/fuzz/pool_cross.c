@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "pool_actors.h"
 #include "tcp/tcp.h"
+#include "tcp/wait.h"
 
 enum { WORKERS = 2, ROOM = 64, STEPS = 4000, ENDING_TURNS = 2000 };
 #define WORLD_NS (400 * NS_PER_MS)
@@ -35,6 +36,7 @@ struct world {
 	struct config *config;
 	struct shm shm;
 	struct box box;
+	struct house house[WORKERS];
 	struct tcp tcp[WORKERS];
 	struct accept_socket sockets[WORKERS];
 	char *scratch[WORKERS]; /* taken away, so that relays do without buffers */
@@ -164,7 +166,7 @@ static void before_sleep(void *arg)
 {
 	struct world *world = arg;
 	for (int i = 0; i < WORKERS; i++)
-		tcp_before_sleep(&world->tcp[i]);
+		tcp_before_sleep(&world->tcp[i], house_before_sleep(&world->house[i]));
 }
 
 /* --- what happens ------------------------------------------------------------------------------------------------------------ */
@@ -215,7 +217,7 @@ static void act(struct world *world)
 static bool is_empty(struct world *world)
 {
 	for (int i = 0; i < WORKERS; i++)
-		if (world->tcp[i].sessions.in_use || world->tcp[i].conns.slab.in_use)
+		if (world->tcp[i].sessions.in_use || world->house[i].conns.slab.in_use)
 			return false;
 	return true;
 }
@@ -227,8 +229,8 @@ static void end_all(struct world *world)
 		client_close(&world->clients[i]);
 	for (int i = 0; i < WORKERS; i++) {
 		acceptor_stop(&world->tcp[i].acceptor, true);
-		tcp_end_all(&world->tcp[i], REASON_DRAIN_TIMEOUT);
-		tcp_close_pools(&world->tcp[i]);
+		house_end_all(&world->house[i], REASON_DRAIN_TIMEOUT);
+		house_close_pools(&world->house[i]);
 	}
 }
 
@@ -255,14 +257,16 @@ static void start_worker(
 {
 	static const struct box none = { -1, -1 };
 	const struct box *boxes[] = { world->box.put_fd >= 0 ? &world->box : &none };
-	const struct tcp_places places = {
+	const struct house_places places = {
 		.listeners = listener_row, .upstreams = &upstream_row, .servers = server_rows, .boxes = boxes, .workers = WORKERS
 	};
 	struct sockaddr_in address;
 	struct tcp *tcp = &world->tcp[index];
 	world->sockets[index] = (struct accept_socket){ .fd = listen_on_loopback(&address) };
-	ensure(tcp_init(tcp, world->loop, world->ring, world->config, &places, &world->shm, index, ROOM, tcp_hot_most(world->config), 8, 4,
-	               0, &world->sockets[index], 1) == 0);
+	const struct house_room room = tcp_room(world->config, ROOM, tcp_hot_most(world->config));
+	ensure(house_init(&world->house[index], world->loop, world->ring, world->config, &places, &world->shm, index, &room, 0,
+	               wait_serve) == 0);
+	ensure(tcp_init(tcp, &world->house[index], world->ring, world->config, &places, ROOM, 8, 4, &world->sockets[index], 1) == 0);
 	if (chance_percent(&world->chance, 15)) {
 		tcp->engine.buffers.slab.capacity = tcp->engine.buffers.slab.in_use;
 		world->scratch[index] = buffers_keep_scratch(&tcp->engine.buffers, 0, 0);
@@ -336,6 +340,7 @@ static void end(struct world *world)
 	ring_free(world->ring);
 	for (uint32_t i = 0; i < WORKERS; i++) {
 		tcp_fini(&world->tcp[i]);
+		house_fini(&world->house[i]);
 		close(world->sockets[i].fd);
 	}
 	box_close(&world->box);

@@ -24,6 +24,7 @@ function findings(status, history) {
 	for (const upstream of status.upstreams)
 		tellUpstream(upstream, tell);
 	tellEnds(history, tell);
+	tellDrops(status, history, tell);
 	tellFull("All listeners together hold", status.connections, tell);
 	for (const listener of status.listeners)
 		tellFull(`Listener ${listener.name} holds`, listener, tell);
@@ -78,6 +79,14 @@ function tellEnds(history, tell) {
 		const mostly = most === 0 ? "" : `${most === number ? "All" : "Most"} for ${reason}: ${REASONS[reason][1]}.`;
 		tell(level, `${plural(number, "connection")} ${words} in the last ${span} s.`, mostly);
 	}
+}
+
+function tellDrops(status, history, tell) {
+	const numbers = Object.keys(status.udp.drops).map((reason) => [history.since(`dropped ${reason}`), reason]).filter(([number]) => number > 0);
+	const all = sum(numbers, ([number]) => number);
+	if (all > 0)
+		tell("warn", `${plural(all, "datagram")} dropped in the last ${Math.round(history.recentSeconds)} s.`,
+			list(numbers.sort((a, b) => b[0] - a[0]), ([number, reason]) => `${reason}: ${count(number)}`));
 }
 
 function tellFull(who, { active, max }, tell) {

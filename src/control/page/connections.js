@@ -14,7 +14,7 @@ function makeConnections(section, note, onWhy) {
 		caption: "Live connections",
 		empty: "There are none.",
 		key: (row) => row.id,
-		text: (row) => `${row.id} ${row.client} ${row.listener} ${row.upstream}/${row.server} ${row.step}`,
+		text: (row) => `${row.id} ${row.client} ${row.listener} ${row.upstream}/${row.server} ${row.step} ${row.protocol}`,
 		columns: [
 			{ title: "Client", value: (row) => row.client, draw: (cell, row) => drawClient(cell, row, onWhy) },
 			textColumn("Id", (row) => row.id),
@@ -25,6 +25,8 @@ function makeConnections(section, note, onWhy) {
 			numberColumn("Idle", (row) => row.idle_ms, milliseconds),
 			numberColumn("From client", (row) => row.up_bytes, bytes),
 			numberColumn("To client", (row) => row.down_bytes, bytes),
+			{ ...numberColumn("Datagrams from", (row) => row.up_datagrams ?? NaN, countIfAny), udp: true, hint: "From the client" },
+			{ ...numberColumn("Datagrams to", (row) => row.down_datagrams ?? NaN, countIfAny), udp: true, hint: "To the client" },
 		],
 	});
 	const bar = makeBar(table, "Find a connection", null, false);
@@ -44,6 +46,7 @@ function makeConnections(section, note, onWhy) {
 		say(note, `${plural(rows.length, "connection")}${missing}${before}, as of ${clock(Date.now())}`);
 		table.element.hidden = false;
 		bar.lastElementChild.hidden = false;
+		table.showUdp(rows.some((row) => row.protocol === "udp"));
 		table.update(rows);
 	});
 	bar.prepend(button);

@@ -132,6 +132,10 @@ const serverKey = (upstream, server) => `server ${upstream.name}\n${server.name}
 const listenerKey = (listener) => `listener ${listener.name}`;
 const workerKey = (worker) => `worker ${worker.pid}`;
 
+const isUdp = (listener) => listener.protocol === "udp";
+const drops = (listener) => isUdp(listener) ? sum(Object.values(listener.drops), (number) => number) : NaN;
+const received = (listener) => isUdp(listener) ? listener.datagrams.from_client + listener.datagrams.from_server : NaN;
+
 const pick = (row, ...names) => Object.fromEntries(names.map((name) => [name, row[name]]));
 
 function* rows(status) {
@@ -139,7 +143,8 @@ function* rows(status) {
 		for (const server of upstream.servers)
 			yield [serverKey(upstream, server), pick(server, "total", "failures", "sent", "received")];
 	for (const listener of status.listeners)
-		yield [listenerKey(listener), pick(listener, "total", "errors", "rejected", "sent", "received")];
+		yield [listenerKey(listener), { ...pick(listener, "total", "errors", "rejected", "sent", "received"), datagrams: received(listener),
+			drops: drops(listener) }];
 	for (const worker of status.workers)
 		yield [workerKey(worker), { total: worker.accepts }];
 }
@@ -156,6 +161,8 @@ function digest(status) {
 	for (const listener of status.listeners)
 		for (const reason in listener.closes)
 			counts[`ended ${reason}`] = (counts[`ended ${reason}`] ?? 0) + listener.closes[reason];
+	for (const reason in status.udp.drops)
+		counts[`dropped ${reason}`] = status.udp.drops[reason];
 	const times = {};
 	for (const kind of ["connect", "first_byte", "connection"])
 		times[kind] = status.latency[kind].buckets ?? [];

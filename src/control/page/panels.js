@@ -67,11 +67,16 @@ function makeListeners(history, section) {
 			numberColumn("Turned away", (row) => row.rejected, count, { level: level("rejected", "warn") }),
 			numberColumn("Errors", (row) => row.errors, count, { level: level("errors", "bad") }),
 			numberColumn("Retries", (row) => row.retries),
+			{ ...flow("Datagrams/s", "datagrams", rate), udp: true, hint: "Received, from clients and from servers" },
+			{ ...numberColumn("Dropped", drops, countIfAny, { level: level("drops", "warn") }), udp: true, hint: "Datagrams that were not passed on" },
 			{ title: "First byte p50 / p99", hint: "Since the start", number: true, value: firstByte, draw: drawFirstByte },
 		],
 	});
 	section.append(table.element);
-	return (status) => table.update(status.listeners);
+	return (status) => {
+		table.showUdp(status.listeners.some(isUdp));
+		table.update(status.listeners);
+	};
 }
 
 const firstByte = (listener) => listener.latency.first_byte.p99_ms;

@@ -12,7 +12,8 @@ function compare(a, b) {
 class Table {
 	/* options: caption, key(row), columns, group(row) -> key, drawGroup(cell, key), text(row) to filter by, keep(row) to filter by,
 	 * empty: what to say without rows.
-	 * A column: title, hint, number, value(row) to sort by (none: not sortable), draw(cell, row), more: only with all columns. */
+	 * A column: title, hint, number, value(row) to sort by (none: not sortable), draw(cell, row), more: only with all columns, udp: only
+	 * where there are datagrams. */
 	constructor(options) {
 		this.options = options;
 		this.rows = [];
@@ -20,6 +21,7 @@ class Table {
 		this.filter = "";
 		this.all = false;
 		this.more = false;
+		this.udp = false;
 		this.drawn = new Map();
 		this.groups = new Map();
 		this.table = make("table", "", make("caption", "unseen", options.caption));
@@ -40,7 +42,7 @@ class Table {
 	}
 
 	get columns() {
-		return this.options.columns.filter((column) => this.more || !column.more);
+		return this.options.columns.filter((column) => (this.more || !column.more) && (this.udp || !column.udp));
 	}
 
 	#heads() {
@@ -80,6 +82,14 @@ class Table {
 		this.drawn.clear();
 		this.#heads();
 		this.draw();
+	}
+
+	showUdp(udp) {
+		if (udp === this.udp)
+			return;
+		this.udp = udp;
+		this.drawn.clear();
+		this.#heads();
 	}
 
 	update(rows) {

@@ -4,6 +4,7 @@ const GROUPED = new Intl.NumberFormat("en");
 const NOTHING = "\u2013";
 
 const count = (value) => GROUPED.format(value);
+const countIfAny = (value) => Number.isFinite(value) ? count(value) : NOTHING;
 
 /* Three figures are enough to read at a glance; small rates need one behind the point. */
 function rate(value) {

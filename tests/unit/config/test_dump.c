@@ -211,7 +211,7 @@ static void no_line_of_the_manual_is_a_request_by_chance(void **state)
 static void the_shipped_files_are_right(void **state)
 {
 	(void)state;
-	static const char *const names[] = { "aegis.conf", "quickstart.conf", "database.conf", "service.conf" };
+	static const char *const names[] = { "aegis.conf", "quickstart.conf", "database.conf", "dns.conf", "service.conf", "syslog.conf" };
 	const char *source = getenv("AEGIS_SRCDIR");
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {

@@ -128,20 +128,53 @@ static void what_a_setting_is_only_for_is_there(void **state)
 		if (option->only_with == NULL)
 			continue;
 		const struct option *other = option_find(option->object, option->only_with);
+		if (other == NULL) /* it stands beside the group */
+			other = option_find(object_rows[option->object].parent, option->only_with);
 		assert_non_null(other);
 		assert_int_equal(other->type, OPTION_ENUM);
 		assert_true(option->only_words != 0 && option->only_words >> other->n_words == 0);
 		struct text use = text_of(bytes, sizeof bytes);
 		option_add_use(option, &use);
 		if (strcmp(option->key, "expect") == 0)
-			assert_string_equal(bytes, "type = \"tcp\", \"http\" or \"https\"");
+			assert_string_equal(bytes, "type = \"tcp\", \"http\", \"https\" or \"udp\"");
 		else if (strcmp(option->key, "path") == 0)
 			assert_string_equal(bytes, "type = \"http\" or \"https\"");
 		else if (strcmp(option->key, "hash_key") == 0)
 			assert_string_equal(bytes, "balance = \"consistent_hash\"");
+		else if (strcmp(option->key, "first_byte") == 0)
+			assert_string_equal(bytes, "protocol = \"tcp\"");
 		count++;
 	}
-	assert_true(count >= 7);
+	assert_true(count >= 11);
+}
+
+static void what_a_group_is_only_for_is_there(void **state)
+{
+	(void)state;
+	struct listener_config listener = { .protocol = PROTOCOL_UDP };
+	char bytes[256];
+	size_t count = 0;
+
+	for (enum object object = 0; object < N_OBJECTS; object++) {
+		if (object_rows[object].only_with == NULL) {
+			assert_true(object_is_of_use(object, &any));
+			continue;
+		}
+		const struct option *other = option_find(object_rows[object].parent, object_rows[object].only_with);
+		assert_non_null(other);
+		assert_int_equal(other->type, OPTION_ENUM);
+		count++;
+	}
+	assert_true(count >= 3);
+	struct text use = text_of(bytes, sizeof bytes);
+	object_add_use(OBJECT_LISTENER_UDP, &use);
+	assert_string_equal(bytes, "protocol = \"udp\"");
+	assert_true(object_is_of_use(OBJECT_LISTENER_UDP, &listener));
+	assert_false(object_is_of_use(OBJECT_LISTENER_TCP, &listener));
+	assert_true(option_is_of_use(option_find(OBJECT_LISTENER_UDP, "responses"), &listener));
+	assert_false(option_is_of_use(option_find(OBJECT_LISTENER_TCP, "nodelay"), &listener));
+	assert_false(option_is_of_use(option_find(OBJECT_LISTENER_TIMEOUT, "first_byte"), &listener));
+	assert_true(option_is_of_use(option_find(OBJECT_LISTENER_TIMEOUT, "idle"), &listener));
 }
 
 static void names_have_rules(void **state)
@@ -161,6 +194,7 @@ int main(void)
 		cmocka_unit_test(every_object_is_reachable),
 		cmocka_unit_test(every_switch_works),
 		cmocka_unit_test(what_a_setting_is_only_for_is_there),
+		cmocka_unit_test(what_a_group_is_only_for_is_there),
 		cmocka_unit_test(names_have_rules),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

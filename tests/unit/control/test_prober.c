@@ -703,7 +703,7 @@ static void test_settings_that_are_refused(void **state)
 	assert_refused(&settings, "timeout");
 	settings = good;
 	settings.rules.expect = "PONG";
-	assert_refused(&settings, "only a tcp check");
+	assert_refused(&settings, "only a tcp or udp check");
 }
 
 int main(void)

@@ -523,7 +523,7 @@ static void test_settings_that_are_refused(void **state)
 	assert_refused(&settings, "not a status code");
 	settings = good;
 	settings.rules.send = "x";
-	assert_refused(&settings, "only a tcp check");
+	assert_refused(&settings, "only a tcp or udp check");
 }
 
 static void test_longest_settings(void **state)

@@ -329,7 +329,8 @@ static void test_the_text(void **state)
 	question.found[0].row.server = 0;
 	roll_question_print(&question, &ground.shm, 5000000, out);
 	assert_int_equal(fclose(out), 0);
-	assert_string_equal(text, "{\"connections\":[{\"id\":\"0.1\",\"client\":\"10.0.0.0:1000\",\"listener\":\"app\",\"upstream\":\"up\","
+	assert_string_equal(text, "{\"connections\":[{\"id\":\"0.1\",\"client\":\"10.0.0.0:1000\",\"listener\":\"app\",\"protocol\":"
+	                          "\"tcp\",\"upstream\":\"up\","
 	                          "\"server\":\"a\",\"step\":\"relay\",\"age_ms\":5,\"idle_ms\":5,\"up_bytes\":0,\"down_bytes\":0}],"
 	                          "\"truncated\":true,\"silent_workers\":[{\"slot\":2,\"generation\":0,\"pid\":4002}],"
 	                          "\"elders\":[]}\n");

@@ -79,6 +79,7 @@ static void nothing_is_known_of_nothing(void **state)
 	assert_int_equal(machine_memory(scratch.path, 7, &group), 0);
 	assert_false(group);
 	assert_int_equal(machine_descriptors(scratch.path, 7, 100), 0);
+	assert_int_equal(machine_local_ports(scratch.path), 0);
 	scratch_remove(&scratch);
 }
 
@@ -113,6 +114,29 @@ static void descriptors_are_raised_as_far_as_allowed(void **state)
 	assert_int_equal(descriptors(LIMITS("1024", "unlimited"), nobody, 9000), 9000);
 }
 
+static uint32_t local_ports(const char *text)
+{
+	struct scratch scratch;
+
+	scratch_make(&scratch);
+	scratch_write(&scratch, "proc/sys/net/ipv4/ip_local_port_range", text);
+	uint32_t ports = machine_local_ports(scratch.path);
+	scratch_remove(&scratch);
+	return ports;
+}
+
+static void local_ports_are_counted(void **state)
+{
+	(void)state;
+	assert_int_equal(local_ports("32768\t60999\n"), 28232);
+	assert_int_equal(local_ports("1 65535\n"), 65535);
+	assert_int_equal(local_ports("5 5\n"), 1);
+	assert_int_equal(local_ports("60000 50000\n"), 0);
+	assert_int_equal(local_ports("1 70000\n"), 0);
+	assert_int_equal(local_ports("nonsense\n"), 0);
+	assert_int_equal(local_ports(""), 0);
+}
+
 static void of_ourselves_it_knows_something(void **state)
 {
 	(void)state;
@@ -120,6 +144,7 @@ static void of_ourselves_it_knows_something(void **state)
 
 	assert_true(machine_memory("", 0, &group) > 1000000);
 	assert_true(machine_descriptors("", getpid(), 0) > 0);
+	assert_true(machine_local_ports("") > 0);
 }
 
 int main(void)
@@ -129,6 +154,7 @@ int main(void)
 		cmocka_unit_test(or_the_least_of_its_groups),
 		cmocka_unit_test(nothing_is_known_of_nothing),
 		cmocka_unit_test(descriptors_are_raised_as_far_as_allowed),
+		cmocka_unit_test(local_ports_are_counted),
 		cmocka_unit_test(of_ourselves_it_knows_something),
 	};
 

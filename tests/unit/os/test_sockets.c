@@ -98,6 +98,43 @@ static void it_finds_who_is_in_the_way(void **state)
 	scratch_remove(&scratch);
 }
 
+/* 127.0.0.1:53 and 0.0.0.0:68 are bound, 127.0.0.1:4000 is connected, too */
+static const char udp[] =
+        TCP_HEAD "   0: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 111 2 0000000000000000 0\n"
+                 "   1: 0100007F:0FA0 0100007F:0035 01 00000000:00000000 00:00000000 00000000     0        0 222 2 0000000000000000 0\n"
+                 "   2: 00000000:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 333 2 0000000000000000 0\n";
+static const char udp6[] = TCP_HEAD "   0: 00000000000000000000000001000000:0035 00000000000000000000000000000000:0000 07 "
+                                    "00000000:00000000 00:00000000 00000000     0        0 444 2 0000000000000000 0\n";
+
+static void finds_udp(const struct scratch *scratch, const char *address, bool both, size_t count, ino_t inode)
+{
+	struct seen seen = { 0 };
+	struct addr addr = addr_of(address);
+	assert_int_equal(sockets_bound_udp(scratch->path, &addr, both, on_socket, &seen), 0);
+	assert_int_equal(seen.count, count);
+	if (count)
+		assert_int_equal(seen.last.inode, inode);
+}
+
+static void it_finds_who_has_a_udp_port(void **state)
+{
+	(void)state;
+	struct scratch scratch;
+	scratch_make(&scratch);
+	scratch_write(&scratch, "proc/net/tcp", tcp);
+	scratch_write(&scratch, "proc/net/udp", udp);
+	scratch_write(&scratch, "proc/net/udp6", udp6);
+	finds_udp(&scratch, "127.0.0.1:53", false, 1, 111);
+	finds_udp(&scratch, "127.0.0.2:53", false, 0, 0);
+	finds_udp(&scratch, "10.0.0.1:68", false, 1, 333);
+	finds_udp(&scratch, "127.0.0.1:4000", false, 1, 222);
+	finds_udp(&scratch, "[::1]:53", false, 1, 444);
+	finds_udp(&scratch, "*:53", true, 2, 444);
+	finds_udp(&scratch, "127.0.0.1:8080", false, 0, 0); /* who listens there has the port of TCP */
+	finds(&scratch, "127.0.0.1:53", false, 0, 0);
+	scratch_remove(&scratch);
+}
+
 static void without_tables_it_says_so(void **state)
 {
 	(void)state;
@@ -107,6 +144,7 @@ static void without_tables_it_says_so(void **state)
 	scratch_make(&scratch);
 	assert_int_equal(sockets_listening(scratch.path, &ip, false, on_socket, &seen), -ENOENT);
 	assert_int_equal(sockets_listening(scratch.path, &path, false, on_socket, &seen), -ENOENT);
+	assert_int_equal(sockets_bound_udp(scratch.path, &ip, false, on_socket, &seen), -ENOENT);
 	scratch_write(&scratch, "proc/net/tcp", tcp); /* a kernel without IPv6 */
 	assert_int_equal(sockets_listening(scratch.path, &ip, false, on_socket, &seen), 0);
 	assert_int_equal(seen.count, 0);
@@ -145,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_finds_who_is_in_the_way),
+		cmocka_unit_test(it_finds_who_has_a_udp_port),
 		cmocka_unit_test(without_tables_it_says_so),
 		cmocka_unit_test(it_finds_ourselves),
 	};

@@ -406,7 +406,7 @@ static void test_rules(void **state)
 	assert_string_equal(why, "the text is longer than 1024 bytes");
 	rules = (struct probe_rules){ .kind = PROBE_REDIS, .expect = "PONG" };
 	assert_int_equal(probe_rules_check(&rules, &why), -EINVAL);
-	assert_string_equal(why, "only a tcp check sends and expects a text");
+	assert_string_equal(why, "only a tcp or udp check sends and expects a text");
 	/* the longest name still fits into each kind's message */
 	for (enum probe_kind kind = PROBE_POSTGRES; kind <= PROBE_MYSQL; kind++) {
 		const char *output;

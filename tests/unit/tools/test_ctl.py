@@ -141,6 +141,14 @@ class Verbs(unittest.TestCase):
         self.assertIn("3 connections of the master before (pid 4700) are not listed", text)
         self.assertEqual(self.ask("connections", "client=192.0.2.7", "limit=5")[1], [("GET", "/connections?client=192.0.2.7&limit=5", "")])
 
+    def test_connections_of_datagrams(self):
+        rows = [{**CONNECTIONS["connections"][0], "protocol": "udp", "up_datagrams": 12, "down_datagrams": 3}, CONNECTIONS["connections"][1]]
+        instance = Instance(self, lambda *_: (200, json.dumps({"connections": rows})))
+        text = instance.ctl("connections").stdout
+        self.assertRegex(text, r"(?m)^ID .* DOWN  DATAGRAMS$")
+        self.assertRegex(text, r"(?m)^0\.17 .* 10 B +12/3$")
+        self.assertRegex(text, r"(?m)^1\.4 .* -$")
+
     def test_reload(self):
         plan = {"outcome": "new_generation", "changes": [
             {"kind": "changed", "path": "workers", "effect": "new_workers", "before": "2", "after": "4"},

@@ -1,4 +1,5 @@
 """aegis-demo as its manual page describes it: the backend that the functional tests lean on must itself be right."""
+import contextlib
 import os
 import pathlib
 import re
@@ -8,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 DEMO = pathlib.Path(os.environ["AEGIS_BUILDDIR"], "aegis-demo")
@@ -64,6 +66,23 @@ class Client:
     def get(self, path):
         self.send(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         return self.response()
+
+
+@contextlib.contextmanager
+def started(*arguments):
+    """A demo of its own; gives the addresses in the order of the options."""
+    process = subprocess.Popen([DEMO, *arguments], stdout=subprocess.PIPE, text=True)
+    addresses = []
+    for line in process.stdout:
+        if line == "ready\n":
+            break
+        addresses.append(line.split()[1])
+    try:
+        yield addresses
+    finally:
+        process.terminate()
+        assert process.wait(TIMEOUT) == 0
+        process.stdout.close()
 
 
 class Demo(unittest.TestCase):
@@ -263,6 +282,39 @@ class Demo(unittest.TestCase):
                 client.send(data)
                 self.assertEqual(client.recv(65536), data)
 
+    def ask(self, address, *datagrams):
+        """Send them, and give all answers up to the one to a last datagram."""
+        family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
+        host, port = address.rsplit(":", 1)
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.settimeout(TIMEOUT)
+            client.connect((host.strip("[]"), int(port)))
+            answers = []
+            for data in (*datagrams, b"last"):
+                client.send(data)
+            while not answers or not answers[-1].endswith(b"last"):
+                answers.append(client.recv(65536))
+            return answers[:-1]
+
+    def test_udp_options(self):
+        """What stands behind the address: the name in front, more answers than one, none, later."""
+        with started("-n", "two", "-u", "127.0.0.1:0,named", "-u", "127.0.0.1:0,answers=3", "-u", "127.0.0.1:0,answers=2,delay=60ms,named",
+                     "-u", "127.0.0.1:0,answers=0", "-u", "*:0") as (named, thrice, slow, mute, everywhere):
+            self.assertEqual(self.ask(named, b"", b"a"), [b"two ", b"two a"])
+            self.assertEqual(self.ask(thrice, b"a", b"b"), [b"a"] * 3 + [b"b"] * 3)
+            start = time.monotonic()
+            self.assertEqual(self.ask(slow, b"a", b"b"), [b"two a"] * 2 + [b"two b"] * 2)
+            self.assertGreaterEqual(time.monotonic() - start, 0.06)
+            port = everywhere.rsplit(":", 1)[1]
+            for host in ("127.0.0.1", "127.3.2.1", "[::1]"):
+                self.assertEqual(self.ask(f"{host}:{port}", b"x"), [b"x"])
+            host, port = mute.rsplit(":", 1)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.connect((host, int(port)))
+                client.send(b"x")
+                client.settimeout(0.2)
+                self.assertRaises(TimeoutError, client.recv, 100)
+
     def test_many_connections(self):
         clients = [self.connect("echo") for _ in range(200)]
         for i, client in enumerate(clients):
@@ -289,7 +341,9 @@ class Arguments(unittest.TestCase):
 
     def test_bad_arguments(self):
         for arguments in ((), ("-H",), ("-z",), ("-H", "127.0.0.1"), ("-H", "localhost:1"), ("-n", "", "-H", "127.0.0.1:0"),
-                          ("-n", "a\r\nb", "-H", "127.0.0.1:0"), ("127.0.0.1:0",), ("-u", "unix:/tmp/x")):
+                          ("-n", "a\r\nb", "-H", "127.0.0.1:0"), ("127.0.0.1:0",), ("-u", "unix:/tmp/x"),
+                          ("-u", "127.0.0.1:0,fast"), ("-u", "127.0.0.1:0,answers="), ("-u", "127.0.0.1:0,answers=9999"),
+                          ("-u", "127.0.0.1:0,named,delay=5")):
             self.refused(1, *arguments)
 
     def test_busy_port(self):

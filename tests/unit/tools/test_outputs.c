@@ -186,6 +186,26 @@ static void test_tables(void **state)
 	free(text);
 }
 
+/* Only where there are any. */
+static void test_tables_of_datagrams(void **state)
+{
+	(void)state;
+	segment_fill(&shm);
+	char *text = print(stat_print_tables);
+	check_lacks(text, "atagrams");
+	check_lacks(text, "DATAGRAMS");
+	free(text);
+	segment_add_datagrams(&shm);
+	text = print(stat_print_tables);
+	check_contains(text, "15 errors\ndatagrams    4 sessions, 3003 from clients, 1497 to clients, 24 dropped\nbytes ");
+	check_contains(text, "\nDATAGRAMS OF  FROM CLIENTS  TO SERVERS  FROM SERVERS  TO CLIENTS  DROPPED\n"
+	                     "db                    3003        2970          1500        1497       24\n");
+	check_contains(text, "\nDROPPED BECAUSE    COUNT  MEANING\n"
+	                     "refused               21  Datagrams whose session was refused, which is counted with its reason\n"
+	                     "server_queue_full      3  Datagrams of servers that came faster than they were read (udp.buffer)\n");
+	free(text);
+}
+
 /* What an operator looks for when something is wrong. */
 static void test_servers_in_trouble(void **state)
 {
@@ -257,7 +277,8 @@ static void test_reference_names_everything(void **state)
 	/* What dashboards ask for and no counter declares. */
 	static const char *const gauges[] = { "connections_active", "server_connections_active", "server_connections_max", "server_up",
 		"server_usable", "server_breaker_state", "server_breaker_trips_total", "server_ejected", "server_ejections_total",
-		"server_checks_total", "queue_waiting", "queue_max", "build_info", "worker_loop_lag_seconds", "errors_total" };
+		"server_checks_total", "queue_waiting", "queue_max", "build_info", "worker_loop_lag_seconds", "errors_total",
+		"udp_sessions_active" };
 	for (size_t i = 0; i < ARRAY_LEN(gauges); i++) {
 		snprintf(row, sizeof row, "| `aegis_%s` | ", gauges[i]);
 		check_contains(text, row);
@@ -277,6 +298,7 @@ int main(void)
 		EACH(test_line_keeps_its_form_when_numbers_are_large),
 		EACH(test_hostile_names),
 		EACH(test_tables),
+		EACH(test_tables_of_datagrams),
 		EACH(test_servers_in_trouble),
 		EACH(test_tables_of_an_empty_instance),
 		EACH(test_reference_names_everything),

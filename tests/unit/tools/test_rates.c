@@ -62,6 +62,10 @@ static void test_by_the_second(void **state)
 	row->closes[REASON_LISTENER_FULL] += 10;
 	row->closes[REASON_CONNECT_REFUSED] += 4;
 	row->closes[REASON_FINISHED] += 50;
+	shm_listener_row(&fixture->shm, 0, 1)->udp_from_client += 12;
+	shm_listener_row(&fixture->shm, 1, 1)->udp_from_server += 8;
+	shm_listener_row(&fixture->shm, 1, 1)->udp_drop_refused += 1;
+	shm_listener_row(&fixture->shm, 1, 1)->udp_drop_client_queue += 5;
 	shm_server_row(&fixture->shm, 1, 0)->connections += 80;
 	shm_server_row(&fixture->shm, 1, 0)->failures += 2;
 	fixture->shm.seats[1].accepts += 60;
@@ -71,6 +75,7 @@ static void test_by_the_second(void **state)
 	assert_true(rates.rejected == 5 && rates.errors == 2 && rates.closes[REASON_FINISHED] == 25);
 	assert_true(rates.listeners[0].is_known && rates.listeners[0].connections == 50 && rates.listeners[0].rejected == 5);
 	assert_true(rates.listeners[1].is_known && rates.listeners[1].connections == 0);
+	assert_true(rates.listeners[1].datagrams == 10 && rates.listeners[1].drops == 3);
 	assert_int_equal(rates.servers[0].before, 0);
 	assert_true(rates.servers[0].connections == 40 && rates.servers[0].failures == 1);
 	/* Workers stand by slot and generation: the second is the one of seat 1. */

@@ -128,6 +128,31 @@ static void test_shift(void **state)
 	(void)state;
 }
 
+static bool is_unwanted(const void *source)
+{
+	return source == NULL;
+}
+
+static void test_what_is_not_wanted_takes_no_room(void **state)
+{
+	(void)state;
+	static const struct column some[] = {
+		{ "NAME", show_name, .most = 10, .to_left = true },
+		{ "NUMBER", show_number, .width = 6, .rank = 1, .is_wanted = is_unwanted },
+		{ "AGAIN", show_number, .width = 8, .rank = 2 },
+	};
+	struct fixture fixture = fixture_of(40);
+	fixture.table.columns = some;
+	fixture.table.n_columns = ARRAY_LEN(some);
+	draw(&fixture, 3);
+	assert_row(&fixture, 0, "NAME        NUMBER     AGAIN");
+	fixture.table.source = &fixture;
+	draw(&fixture, 3);
+	assert_row(&fixture, 0, "NAME           AGAIN");
+	assert_row(&fixture, 1, "pear               7");
+	canvas_free(&fixture.canvas);
+}
+
 static void test_scrolling_stays_within(void **state)
 {
 	struct fixture fixture = fixture_of(20);
@@ -155,6 +180,7 @@ int main(void)
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_width),
 		cmocka_unit_test(test_shift),
+		cmocka_unit_test(test_what_is_not_wanted_takes_no_room),
 		cmocka_unit_test(test_scrolling_stays_within),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -162,6 +162,22 @@ void segment_fill(struct shm *shm)
 	fill_rows(shm, 2, 3);
 }
 
+void segment_add_datagrams(struct shm *shm)
+{
+	shm->listeners[1].is_udp = 1;
+	shm->seats[0].udp_sessions = 1;
+	shm->seats[1].udp_sessions = 3;
+	for (uint32_t seat = 0; seat < 3; seat++) {
+		struct listener_row *row = shm_listener_row(shm, seat, 1);
+		row->udp_from_client = 1000 + seat;
+		row->udp_to_server = 990;
+		row->udp_from_server = 500;
+		row->udp_to_client = 499;
+		row->udp_drop_refused = 7;
+		row->udp_drop_server_queue = seat;
+	}
+}
+
 void segment_make_hostile(struct shm *shm)
 {
 	static const char name[] = "a\"b\\c\nd{}\033[2J\xff";

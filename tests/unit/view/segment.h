@@ -13,6 +13,9 @@ extern const struct shm_dims segment_dims;
 /* Fill a segment that shm_init() laid out. */
 void segment_fill(struct shm *shm);
 
+/* Let the listener "db" take datagrams: 4 sessions, some drops. */
+void segment_add_datagrams(struct shm *shm);
+
 /* Give the rows names that try to break out of every output. */
 void segment_make_hostile(struct shm *shm);
 

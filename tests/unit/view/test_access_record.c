@@ -62,6 +62,20 @@ static void a_whole_record(void **state)
 	assert_non_null(strstr(json(&record, "app", "web", "a"), "\"closed_by\":\"server\"}"));
 }
 
+static void a_session_of_datagrams(void **state)
+{
+	(void)state;
+	struct access_record record = full_record();
+	record.is_udp = 1;
+	record.received_datagrams = 3;
+	record.sent_datagrams = UINT64_MAX;
+	record.sent_bytes = 77;
+	assert_non_null(strstr(json(&record, "app", "web", "a"),
+	        "\"bytes_down\":77,\"datagrams_up\":3,\"datagrams_down\":18446744073709551615,\"waited_ms\":5,"));
+	assert_non_null(strstr(
+	        plain(&record, "a", true), " up=120 down=77 datagrams_up=3 datagrams_down=18446744073709551615 waited=5 connect=0.412 "));
+}
+
 static void what_there_is_none_of(void **state)
 {
 	(void)state;
@@ -151,6 +165,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_whole_record),
+		cmocka_unit_test(a_session_of_datagrams),
 		cmocka_unit_test(what_there_is_none_of),
 		cmocka_unit_test(those_that_last_have_no_reason),
 		cmocka_unit_test(clients_of_all_families),

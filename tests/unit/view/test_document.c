@@ -64,6 +64,14 @@ static void check_lacks(const char *text, const char *unwanted)
 	"\"latency\":{\"connect\":" NONE ",\"buckets\":[]},\"first_byte\":" NONE ",\"buckets\":[]},\"connection\":" NONE ",\"buckets\":[]" \
 	"}}"
 
+#define NO_DATAGRAMS                                                                                                 \
+	"\"datagrams\":{\"from_client\":0,\"to_server\":0,\"from_server\":0,\"to_client\":0},"                       \
+	"\"moves\":{\"handed_over\":0,\"taken_over\":0,\"recovered\":0,\"unlisted\":0,\"returned\":0},"              \
+	"\"drops\":{\"refused\":0,"                                                                                  \
+	"\"table_full\":0,\"stopping\":0,\"unreachable\":0,\"too_large\":0,\"send_queue_full\":0,\"worker_died\":0," \
+	"\"hand_over_full\":0,\"client_queue_full\":0,"                                                              \
+	"\"server_queue_full\":0}"
+
 static void test_json_of_an_empty_instance(void **state)
 {
 	(void)state;
@@ -71,10 +79,10 @@ static void test_json_of_an_empty_instance(void **state)
 	assert_string_equal(text,
 	        "{\"version\":\"" PACKAGE_VERSION "\",\"pid\":0,\"state\":\"starting\",\"generation\":0,\"uptime_seconds\":5000.500,"
 	        "\"engine\":\"\",\"config_file\":\"\",\"connections\":{\"active\":0,\"max\":0,\"total\":0,\"rejected\":0,\"errors\":0},"
-	        "\"bytes\":{\"received\":0,\"sent\":0}," NO_LATENCY ",\"reloads\":{\"ok\":0,\"failed\":0,\"last_unix\":0,"
+	        "\"bytes\":{\"received\":0,\"sent\":0},\"udp\":{\"sessions\":0," NO_DATAGRAMS "}," NO_LATENCY
+	        ",\"reloads\":{\"ok\":0,\"failed\":0,\"last_unix\":0,"
 	        "\"last_ok\":false,\"last_note\":\"\"},\"upgrades\":{\"ok\":0,\"failed\":0},\"worker_restarts\":0,\"control_restarts\":0,"
-	        "\"rate_evictions\":0,\"rate_unbooked\":"
-	        "0,"
+	        "\"rate_evictions\":0,\"rate_unbooked\":0,"
 	        "\"affinity_evictions\":0,\"workers\":[],\"listeners\":[],\"upstreams\":[]}\n");
 	free(text);
 }
@@ -96,15 +104,17 @@ static void test_json(void **state)
 	        "\"reloads\":{\"ok\":2,\"failed\":1,\"last_unix\":1700000000,\"last_ok\":true,\"last_note\":\"1 server added\"},"
 	        "\"upgrades\":{\"ok\":0,\"failed\":0},\"worker_restarts\":4,\"control_restarts\":0,\"rate_evictions\":11,\"rate_unbooked\":"
 	        "12,\"affinity_evictions\":13,");
+	check_contains(text, "\"workers\":[{\"slot\":0,\"pid\":200,\"generation\":2,\"state\":\"draining\",\"cpu\":0,\"connections\":10,"
+	                     "\"udp_sessions\":0,\"accepts\":"
+	                     "1000,"
+	                     "\"accept_pauses\":1,\"buffer_exhausted\":2,\"log_dropped\":3,\"access_log_dropped\":4,\"loop_lag_ms\":1."
+	                     "000000},{\"slot\":0,\"pid\":201,"
+	                     "\"generation\":3,\"state\":\"running\",\"cpu\":-1,\"connections\":11,\"udp_sessions\":0,\"accepts\":1000,"
+	                     "\"accept_pauses\":1,"
+	                     "\"buffer_exhausted\":2,\"log_dropped\":3,\"access_log_dropped\":4,\"loop_lag_ms\":2.000000}],");
 	check_contains(text,
-	        "\"workers\":[{\"slot\":0,\"pid\":200,\"generation\":2,\"state\":\"draining\",\"cpu\":0,\"connections\":10,\"accepts\":"
-	        "1000,"
-	        "\"accept_pauses\":1,\"buffer_exhausted\":2,\"log_dropped\":3,\"access_log_dropped\":4,\"loop_lag_ms\":1.000000},{\"slot\":"
-	        "0,\"pid\":201,"
-	        "\"generation\":3,\"state\":\"running\",\"cpu\":-1,\"connections\":11,\"accepts\":1000,\"accept_pauses\":1,"
-	        "\"buffer_exhausted\":2,\"log_dropped\":3,\"access_log_dropped\":4,\"loop_lag_ms\":2.000000}],");
-	check_contains(text,
-	        "\"listeners\":[{\"name\":\"app\",\"address\":\"127.0.0.1:8080\",\"upstream\":\"app\",\"active\":30,\"max\":40,\"total\":"
+	        "\"listeners\":[{\"name\":\"app\",\"address\":\"127.0.0.1:8080\",\"protocol\":\"tcp\",\"upstream\":\"app\",\"active\":30,"
+	        "\"max\":40,\"total\":"
 	        "600,"
 	        "\"rejected\":18,\"errors\":12,\"received\":6000000000,\"sent\":24000000000,\"retries\":6,\"queued\":9,\"closes\":{"
 	        "\"finished\":480,");
@@ -140,6 +150,24 @@ static void test_json(void **state)
 	free(text);
 }
 
+static void test_datagrams(void **state)
+{
+	(void)state;
+	segment_fill(&shm);
+	segment_add_datagrams(&shm);
+	char *text = print();
+	check_contains(text, "\"udp\":{\"sessions\":4,\"datagrams\":{\"from_client\":3003,\"to_server\":2970,\"from_server\":1500,"
+	                     "\"to_client\":1497},\"moves\":{\"handed_over\":");
+	check_contains(text, "},\"drops\":{\"refused\":21,");
+	check_contains(text, "\"connections\":11,\"udp_sessions\":3,");
+	check_contains(text, "\"name\":\"db\",\"address\":\"[::1]:5432\",\"protocol\":\"udp\",");
+	check_contains(text, "\"queued\":0,\"datagrams\":{\"from_client\":3003,");
+	check_contains(text, "\"client_queue_full\":0,\"server_queue_full\":3},\"closes\":{");
+	/* Those of TCP have none. */
+	check_contains(text, "\"queued\":9,\"closes\":{");
+	free(text);
+}
+
 static void test_addresses_of_a_name(void **state)
 {
 	(void)state;
@@ -166,6 +194,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		EACH(test_json_of_an_empty_instance),
 		EACH(test_json),
+		EACH(test_datagrams),
 		EACH(test_addresses_of_a_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,6 +120,27 @@ static void test_prometheus(void **state)
 	free(text);
 }
 
+static void check_lacks(const char *text, const char *unwanted)
+{
+	if (strstr(text, unwanted) != NULL)
+		fail_msg("this should not be there:\n%s\nin:\n%s", unwanted, text);
+}
+
+static void test_datagrams_are_those_of_listeners_that_take_them(void **state)
+{
+	(void)state;
+	segment_fill(&shm);
+	segment_add_datagrams(&shm);
+	char *text = print();
+	check_contains(text, "\n# TYPE aegis_udp_sessions_active gauge\naegis_udp_sessions_active 4\n");
+	check_contains(text, "\n# TYPE aegis_udp_datagrams_total counter\n"
+	                     "aegis_udp_datagrams_total{direction=\"from_client\",listener=\"db\"} 3003\n"
+	                     "aegis_udp_datagrams_total{direction=\"to_server\",listener=\"db\"} 2970\n");
+	check_contains(text, "\naegis_udp_drops_total{reason=\"server_queue_full\",listener=\"db\"} 3\n");
+	check_lacks(text, "aegis_udp_drops_total{reason=\"refused\",listener=\"app\"}");
+	free(text);
+}
+
 /* Each family is announced once, before its samples. */
 static void test_prometheus_announces_once(void **state)
 {
@@ -161,6 +182,7 @@ int main(void)
 #define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		EACH(test_prometheus),
+		EACH(test_datagrams_are_those_of_listeners_that_take_them),
 		EACH(test_prometheus_announces_once),
 		EACH(test_a_bucket_holds_what_it_says),
 	};

@@ -48,7 +48,7 @@ static void each_type_has_its_form(void **state)
 	has(document, "\"allow\":[\"10.0.0.0/8\"],\"deny\":[]");
 	has(document, "\"bandwidth\":{\"up\":\"1M/s\",\"down\":\"0/s\",");
 	has(document, "\"idle\":\"90s\"");
-	has(document, "\"send\":\"(hidden)\",\"expect\":\"\\u0001ok\"");
+	has(document, "\"send\":\"(hidden)\",\"send_hex\":\"\",\"expect\":\"\\u0001ok\"");
 	has(document, "\"servers\":[{\"name\":\"s\",\"address\":\"h:1\",\"weight\":7,\"max_connections\":0,");
 	assert_null(strstr(document, "AUTH"));
 	free(document);

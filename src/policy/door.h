@@ -6,8 +6,8 @@
  * Per "prefix" an IPv6 address stands for its first 64 bits; an IPv4 address stands for itself, as with "address": one of these is often a
  * whole company or provider already. Unix peers have no address: they pass the lists and the rates of addresses.
  */
-#ifndef AEGIS_TCP_DOOR_H
-#define AEGIS_TCP_DOOR_H
+#ifndef AEGIS_POLICY_DOOR_H
+#define AEGIS_POLICY_DOOR_H
 
 #include <netinet/in.h>
 

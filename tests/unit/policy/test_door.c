@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "tcp/door.h"
+#include "policy/door.h"
 
 enum { ROWS = 2, CELLS = 4096 };
 

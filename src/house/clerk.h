@@ -3,24 +3,24 @@
  * Process: a worker. The bell of its slot tells that there may be a question; each answer is a bounded piece of work.
  * State:   where the next piece of a series begins; that session may end meanwhile, hence clerk_forget().
  */
-#ifndef AEGIS_TCP_CLERK_H
-#define AEGIS_TCP_CLERK_H
+#ifndef AEGIS_HOUSE_CLERK_H
+#define AEGIS_HOUSE_CLERK_H
 
 #include <stdint.h>
 
 #include "base/attr.h"
 
-struct session;
-struct tcp;
+struct house;
+struct visit;
 
 struct clerk {
 	uint64_t series;
-	struct session *next; /* NULL: all were looked at */
+	struct visit *next; /* NULL: all were looked at */
 };
 
 /* Answer, if there is a question. A session may be over when this returns. */
-void clerk_answer(struct tcp *tcp);
+void clerk_answer(struct house *house);
 /* The session ends; it is still linked. */
-void clerk_forget(struct clerk *clerk, const struct session *session);
+void clerk_forget(struct clerk *clerk, const struct visit *visit);
 
 #endif

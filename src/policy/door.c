@@ -1,4 +1,4 @@
-#include "tcp/door.h"
+#include "policy/door.h"
 
 #include "base/addr.h"
 
