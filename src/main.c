@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -15,10 +16,13 @@
 #include "master/master.h"
 #include "master/plan_command.h"
 #include "os/cpu.h"
+#include "os/machine.h"
 #include "os/notify.h"
 #include "os/ring.h"
 #include "os/runtime_dir.h"
 #include "os/title.h"
+#include "tls/build.h"
+#include "tls/tls.h"
 #include "udp/datagram.h"
 
 #define DEFAULT_FILE AEGIS_SYSCONFDIR "/aegis.conf"
@@ -110,6 +114,18 @@ static int parse_arguments(int argc, char **argv, struct arguments *out)
 	return -EINVAL;
 }
 
+/* What TLS needs of files; what is not wrong, but soon may be, is told at once. */
+static void check_certificates(const struct config *config, struct config_errors *errors)
+{
+	struct vault_findings findings = { 0 };
+	if (vault_check(config, (int64_t)time(NULL), &findings))
+		config_errors_add(errors, "aegis", 0, "tls", "out of memory");
+	if (findings.warnings.count)
+		fputs(findings.warnings.lines, stderr);
+	config_errors_append(errors, &findings.errors);
+	vault_findings_clear(&findings);
+}
+
 static int check(const struct arguments *arguments)
 {
 	struct config *config;
@@ -117,6 +133,7 @@ static int check(const struct arguments *arguments)
 	int error = config_load(&arguments->source, &config, &errors);
 	if (!error) {
 		control_find_errors(config, &errors);
+		check_certificates(config, &errors);
 		if (errors.count)
 			config_free(config);
 	}
@@ -162,6 +179,11 @@ static int version(void)
 	char api[160];
 	bool has_api = http_available(api, sizeof api);
 	printf("%-12s %s%s\n", "admin API", has_api ? "yes: " : "no: ", api);
+	char tls[160];
+	bool has_tls = tls_available(tls, sizeof tls);
+	printf("%-12s %s%s\n", "TLS", has_tls ? "yes: " : "no: ", tls);
+	printf("%-12s no: %s\n", "kTLS",
+	        machine_has_kernel_tls("") ? "the kernel has it, but Aegis encrypts by itself" : "the kernel has no TLS for sockets");
 	printf("%-12s %d usable CPU%s", "workers", cpu_worker_count(&cpus), cpu_worker_count(&cpus) == 1 ? "" : "s");
 	printf(" (%d in the affinity mask", cpus.n);
 	if (cpus.quota > 0)

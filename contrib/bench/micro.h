@@ -37,6 +37,16 @@ uint64_t access_run(void *state, uint64_t times);
 uint64_t access_make_run(void *state, uint64_t times);
 void access_end(void *state);
 
+/* routes_find() of a name, any of n. */
+void *routes_begin(uint32_t n, uint32_t kind);
+uint64_t routes_run(void *state, uint64_t times);
+void routes_end(void *state);
+
+/* vault_find() of a name, any of those of n certificates. */
+void *certificates_begin(uint32_t n, uint32_t kind);
+uint64_t certificates_run(void *state, uint64_t times);
+void certificates_end(void *state);
+
 /* balance_choose(), with balance_changed() for the connection that begins and for one that ends; kind is the algorithm. */
 void *balance_begin(uint32_t n, uint32_t kind);
 /* The same with as many different weights as there are. */

@@ -11,6 +11,8 @@ const struct micro_row micro_rows[] = {
 	{ "access_check, IPv4", access_begin, access_run, access_end, AF_INET, 0 },
 	{ "access_check, IPv6", access_begin, access_run, access_end, AF_INET6, 0 },
 	{ "access_new, per rule", access_begin, access_make_run, access_end, AF_INET, 0 },
+	{ "routes_find, by name", routes_begin, routes_run, routes_end, 0, 0 },
+	{ "vault_find, by name", certificates_begin, certificates_run, certificates_end, 0, 0 },
 	{ "choose round_robin", balance_begin, balance_run, balance_end, BALANCE_BY_ROUND_ROBIN, SERVERS_MAX },
 	{ "choose round_robin, weighted", balance_weighted_begin, balance_run, balance_end, BALANCE_BY_ROUND_ROBIN, SERVERS_MAX },
 	{ "choose least_connections", balance_begin, balance_run, balance_end, BALANCE_BY_LEAST_CONNECTIONS, SERVERS_MAX },

@@ -70,7 +70,7 @@ void check_unique(const struct check *check, struct names *names, const char *na
 
 /* --- listeners ------------------------------------------------------------------------------------------------------------- */
 
-static void complain_no_such_upstream(const struct check *check, const struct node *node, const char *prefix, const char *name)
+void check_complain_no_upstream(const struct check *check, const struct node *node, const char *prefix, const char *name)
 {
 	const struct config *config = check->config;
 	const char **names = calloc(config->n_upstreams, sizeof(const char *));
@@ -101,14 +101,15 @@ static bool check_upstream_of(const struct check *check, struct listener_config 
 
 	if (check->config->n_upstreams == 0)
 		return false; /* told already */
+	listener->upstream = CONFIG_NO_UPSTREAM;
 	if (listener->upstream_name == NULL) {
-		if (check->config->n_upstreams > 1 && node_find(node, "upstream") == NULL)
+		if (check->config->n_upstreams > 1 && listener->n_routes == 0 && node_find(node, "upstream") == NULL)
 			check_complain(
 			        check, node, prefix, "upstream", "is missing, and there are several upstreams; write upstream = \"NAME\";");
 		return false;
 	}
 	if (!names_find(upstreams, listener->upstream_name, &index)) {
-		complain_no_such_upstream(check, node, prefix, listener->upstream_name);
+		check_complain_no_upstream(check, node, prefix, listener->upstream_name);
 		return false;
 	}
 	listener->upstream = (uint32_t)index;
@@ -173,28 +174,43 @@ static bool is_reached_by(const struct endpoint *listener, const struct endpoint
 }
 
 /* A connection to a server that is the listener itself would come back for ever. */
-static void check_no_circle(const struct check *check, const struct listener_config *listener)
+static void check_no_circle(const struct check *check, const struct listener_config *listener, uint32_t index)
 {
-	const struct upstream_config *upstream = &check->config->upstreams[listener->upstream];
-	const struct node *servers = node_find(check->upstreams->children[listener->upstream], "servers");
+	const struct upstream_config *upstream = &check->config->upstreams[index];
+	const struct node *servers = node_find(check->upstreams->children[index], "servers");
 
 	for (size_t i = 0; i < upstream->n_servers; i++) {
 		char prefix[128];
 		if (!is_reached_by(&listener->endpoint, &upstream->servers[i].endpoint))
 			continue;
-		snprintf(prefix, sizeof prefix, "upstreams[%u].servers[%zu]", listener->upstream, i);
+		snprintf(prefix, sizeof prefix, "upstreams[%u].servers[%zu]", index, i);
 		check_complain(check, servers->children[i], prefix, "address",
 		        "\"%.64s\" is where Aegis itself listens (\"%.64s\"); write the address of the server",
 		        upstream->servers[i].address, listener->address);
 	}
 }
 
+/* What leads to an upstream. */
+struct use {
+	unsigned protocols;                   /* of listeners, as bits */
+	const struct listener_config *latest; /* that was looked at */
+};
+
+static void check_use(const struct check *check, const struct listener_config *listener, uint32_t upstream, struct use *uses)
+{
+	if (upstream == CONFIG_NO_UPSTREAM)
+		return; /* there is none, or it is wrong, which was told */
+	if (uses[upstream].latest != listener)
+		check_no_circle(check, listener, upstream);
+	uses[upstream] = (struct use){ .protocols = uses[upstream].protocols | 1U << listener->protocol, .latest = listener };
+}
+
 static void check_listeners(const struct check *check, const struct names *upstreams)
 {
 	struct names names = names_of(check->config->n_listeners);
-	unsigned *used_by = calloc(check->config->n_upstreams + 1, sizeof *used_by);
+	struct use *uses = calloc(check->config->n_upstreams + 1, sizeof *uses);
 
-	ensure(used_by != NULL);
+	ensure(uses != NULL);
 	for (size_t i = 0; i < check->config->n_listeners; i++) {
 		struct listener_config *listener = &check->config->listeners[i];
 		const struct node *node = check->listeners->children[i];
@@ -210,15 +226,18 @@ static void check_listeners(const struct check *check, const struct names *upstr
 			check_place(check, i, prefix);
 		check_access(check, listener, node, prefix);
 		check_rates(check, listener, node, prefix);
+		check_accept_proxy(check, listener, node, prefix);
 		check_udp_listener(check, listener, node, prefix);
-		if (!check_upstream_of(check, listener, node, prefix, upstreams))
-			continue;
-		check_no_circle(check, listener);
-		used_by[listener->upstream] |= 1U << listener->protocol;
+		check_listener_tls(check, listener, node, prefix);
+		if (check_upstream_of(check, listener, node, prefix, upstreams))
+			check_use(check, listener, listener->upstream, uses);
+		check_routes(check, listener, node, prefix, upstreams);
+		for (size_t j = 0; j < listener->n_routes; j++)
+			check_use(check, listener, listener->routes[j].upstream, uses);
 	}
 	for (size_t i = 0; i < check->config->n_upstreams; i++)
-		check_protocols(check, i, used_by[i] >> PROTOCOL_TCP & 1, used_by[i] >> PROTOCOL_UDP & 1);
-	free(used_by);
+		check_protocols(check, i, uses[i].protocols >> PROTOCOL_TCP & 1, uses[i].protocols >> PROTOCOL_UDP & 1);
+	free(uses);
 	names_fini(&names);
 }
 

@@ -64,7 +64,7 @@ void check_access(const struct check *check, const struct listener_config *liste
 
 	if (count == 0)
 		return;
-	if (is_unix(listener))
+	if (is_unix(listener) && !listener->accept_proxy.enabled)
 		check_complain(check, node, prefix, listener->n_allow > 0 ? "allow" : "deny",
 		        "clients of a unix socket have no IP address; leave allow and deny out, and set the permissions of the socket's "
 		        "folder");
@@ -83,7 +83,7 @@ void check_rates(const struct check *check, const struct listener_config *listen
 	const uint64_t up = listener->bandwidth.up_bytes_per_s, down = listener->bandwidth.down_bytes_per_s;
 	const uint64_t slowest = listener->min_rate_bytes_per_s;
 
-	if (is_unix(listener) && listener->rate_limit.per != RATE_LIMIT_PER_LISTENER)
+	if (is_unix(listener) && !listener->accept_proxy.enabled && listener->rate_limit.per != RATE_LIMIT_PER_LISTENER)
 		check_complain(
 		        check, node, prefix, "rate_limit.per", "clients of a unix socket have no IP address; write per = \"listener\"");
 	if (node_find(bandwidth, "per") != NULL && node_find(bandwidth, "up") == NULL && node_find(bandwidth, "down") == NULL)

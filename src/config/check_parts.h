@@ -42,6 +42,25 @@ void check_rates(const struct check *check, const struct listener_config *listen
 /* Of a listener: what holds for protocol = "udp". */
 void check_udp_listener(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix);
 
+/* What TLS needs beside it, and what contradicts itself in it. What stands in the files is not looked at here (tls/check.h). */
+void check_listener_tls(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix);
+void check_upstream_tls(const struct check *check, const struct upstream_config *upstream, const struct node *node, const char *prefix);
+
+/* There is no upstream of this name. */
+void check_complain_no_upstream(const struct check *check, const struct node *node, const char *prefix, const char *name);
+
+/* Of a listener: sni. Sets the upstream of each route, CONFIG_NO_UPSTREAM where it is wrong. */
+void check_routes(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix,
+        const struct names *upstreams);
+
+/* Of a listener: accept_proxy. Of an upstream that these protocols use: send_proxy. */
+void check_accept_proxy(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix);
+void check_send_proxy(
+        const struct check *check, const struct upstream_config *upstream, const struct node *node, const char *prefix, bool tcp, bool udp);
+
+/* Of an upstream: source. Sets source_kind and source_addr. */
+void check_source(const struct check *check, struct upstream_config *upstream, const struct node *node, const char *prefix);
+
 /* Of an upstream that TCP listeners use, or UDP listeners, or both, or none. */
 void check_protocols(const struct check *check, size_t index, bool tcp, bool udp);
 

@@ -63,18 +63,6 @@ static void check_servers(const struct check *check, const struct upstream_confi
 	}
 }
 
-/* What the servers get told of the client. */
-static void check_send_proxy(
-        const struct check *check, const struct upstream_config *upstream, const struct node *node, const char *prefix, bool tcp, bool udp)
-{
-	if (udp && upstream->send_proxy == SEND_PROXY_V1)
-		check_complain(check, node, prefix, "send_proxy",
-		        "is \"v1\", which has no word for datagrams, and a UDP listener uses this upstream; write \"v2\" or \"v2-each\"");
-	if (tcp && upstream->send_proxy != SEND_PROXY_OFF)
-		check_complain(check, node, prefix, "send_proxy",
-		        "is for UDP sessions, and a TCP listener uses this upstream; leave it out, or give that listener another upstream");
-}
-
 void check_protocols(const struct check *check, size_t index, bool tcp, bool udp)
 {
 	const struct upstream_config *upstream = &check->config->upstreams[index];

@@ -70,6 +70,10 @@ void check_upstreams(const struct check *check, struct names *names)
 		check_pool(check, upstream, node, prefix, &shared);
 		if (node->type == NODE_GROUP)
 			check_shield(check, upstream, node, prefix);
+		if (node->type == NODE_GROUP)
+			check_source(check, upstream, node, prefix);
+		if (node->type == NODE_GROUP)
+			check_upstream_tls(check, upstream, node, prefix);
 		servers += upstream->n_servers;
 	}
 	ensure(servers <= CONFIG_MAX_SERVERS);

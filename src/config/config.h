@@ -18,9 +18,10 @@
 
 enum engine_kind { ENGINE_AUTO, ENGINE_EPOLL, ENGINE_IO_URING };
 enum protocol { PROTOCOL_TCP, PROTOCOL_UDP };
+enum starttls { STARTTLS_NONE, STARTTLS_POSTGRES };
 enum on_full { ON_FULL_REJECT, ON_FULL_WAIT };
 enum balance_kind { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS, BALANCE_P2C, BALANCE_RANDOM, BALANCE_CONSISTENT_HASH };
-enum hash_key { HASH_KEY_ADDRESS, HASH_KEY_ADDRESS_PORT };
+enum hash_key { HASH_KEY_ADDRESS, HASH_KEY_ADDRESS_PORT, HASH_KEY_SNI };
 enum health_type {
 	HEALTH_TYPE_NONE,
 	HEALTH_TYPE_TCP,
@@ -37,12 +38,17 @@ enum on_down { ON_DOWN_KEEP, ON_DOWN_CLOSE };
 enum rate_limit_per { RATE_LIMIT_PER_LISTENER, RATE_LIMIT_PER_ADDRESS, RATE_LIMIT_PER_PREFIX };
 enum bandwidth_per { BANDWIDTH_PER_CONNECTION, BANDWIDTH_PER_LISTENER };
 enum pool_framing { POOL_FRAMING_NONE, POOL_FRAMING_HTTP1, POOL_FRAMING_REDIS, POOL_FRAMING_LINE };
+enum client_verify { CLIENT_VERIFY_OFF, CLIENT_VERIFY_OPTIONAL, CLIENT_VERIFY_REQUIRED };
+enum tls_version { TLS_VERSION_1_2, TLS_VERSION_1_3 };
+enum source_kind { SOURCE_ANY, SOURCE_ADDRESS, SOURCE_CLIENT };
 enum send_proxy { SEND_PROXY_OFF, SEND_PROXY_V1, SEND_PROXY_V2, SEND_PROXY_V2_EACH };
 enum start_test { START_TEST_OFF, START_TEST_WARN, START_TEST_FAIL };
 
 enum { CONFIG_NAME_SIZE = 64, CONFIG_MAX_LISTENERS = 256, CONFIG_MAX_SERVERS = 16384, CONFIG_MAX_WORKERS = 256, CONFIG_MAX_RETRIES = 7 };
+enum { CONFIG_MAX_ROUTES = 65536, CONFIG_NO_UPSTREAM = UINT32_MAX };
 enum { CONFIG_MAX_SHARED = 256, CONFIG_MAX_HOT = 65535 };
 enum { CONFIG_MAX_PREFIXES = 100000, CONFIG_MAX_RESOLVERS = 8 }; /* in one list */
+enum { CONFIG_MAX_CERTIFICATES = 4096 };                         /* of all listeners together */
 enum { SERVER_MAX_ADDRESSES = 8 };                               /* of one host name */
 
 struct tcp_config {
@@ -65,13 +71,76 @@ struct udp_config {
 	uint64_t receive_buffer_bytes; /* the same of each listening socket, which all clients share */
 };
 
+/* One certificate of a listener with its chain, its private key and what proves that it was not revoked: files in PEM. */
+struct certificate_config {
+	const char *cert; /* unique in its listener */
+	const char *key;  /* defaults to the same file */
+	const char *ocsp; /* DER; "" = none */
+	const char *file; /* where it was declared, for messages; NULL from the command line */
+	int line;
+};
+
+/* What both sides of TLS are offered; "" = the defaults of tls/policy.h. */
+struct tls_offer_config {
+	enum tls_version min_version;
+	const char *ciphers;      /* TLS 1.2, in OpenSSL's words */
+	const char *ciphersuites; /* TLS 1.3 */
+	const char *groups;
+	const char *alpn; /* names with commas between them, the best first */
+};
+
+struct listener_tls_config {
+	bool enabled;
+	struct certificate_config *certificates; /* at least one where it is enabled; the first is for clients that ask for no name */
+	size_t n_certificates;
+	struct tls_offer_config offer;
+	const char *client_ca; /* "" = none */
+	const char *crl;       /* "" = none */
+	enum client_verify client_verify;
+	bool tickets;
+	uint64_t timeout_ns; /* of a handshake; 0 = none */
+	const char *file;    /* where it was declared, for messages; NULL from the command line */
+	int line;
+};
+
+struct upstream_tls_config {
+	bool enabled;
+	struct tls_offer_config offer; /* alpn "" = what the client chose */
+	bool verify;
+	const char *ca;   /* "" = those that the system trusts */
+	const char *crl;  /* "" = none */
+	const char *name; /* in the certificate, and asked for; "" = the host name or IP address of each server */
+	const char *cert; /* of Aegis, "" = none */
+	const char *key;  /* defaults to the same file */
+	bool resume;
+	const char *file; /* where it was declared, for messages; NULL from the command line */
+	int line;
+};
+
+/* Of a listener that reads the ClientHello of its clients, which it does where it has any: who asks for this name, and offers this
+ * protocol, goes to this upstream. */
+struct route_config {
+	const char *name; /* of a host, in lower case, or "*." and one, for all names below it; "" = any, or none */
+	const char *alpn; /* "" = any */
+	const char *upstream_name;
+	uint32_t upstream; /* index into config.upstreams */
+	const char *label; /* name and alpn in one: unique in its listener */
+};
+
 struct listener_config {
 	const char *name; /* unique, shorter than CONFIG_NAME_SIZE, defaults to the address, with /udp behind it for PROTOCOL_UDP */
 	const char *address;
 	struct endpoint endpoint; /* any but ENDPOINT_NAME */
 	enum protocol protocol;
-	const char *upstream_name;
-	uint32_t upstream; /* index into config.upstreams */
+	const char *upstream_name; /* NULL: see upstream */
+	uint32_t upstream;         /* index into config.upstreams; CONFIG_NO_UPSTREAM: none but by routes */
+	struct route_config *routes;
+	size_t n_routes;
+	struct {
+		uint64_t timeout_ns;
+		uint64_t most_bytes;
+		enum starttls starttls;
+	} client_hello; /* where there are routes */
 	uint32_t backlog;
 	uint32_t max_connections;
 	enum on_full on_full;
@@ -80,6 +149,14 @@ struct listener_config {
 	size_t n_allow;
 	struct cidr *deny;
 	size_t n_deny;
+	/* Who may tell who the client is, by a header of the PROXY protocol. Not of PROTOCOL_UDP. */
+	struct {
+		bool enabled;
+		struct cidr *from;
+		size_t n_from;
+		bool required; /* nobody else comes in, and none without a header */
+		uint64_t timeout_ns;
+	} accept_proxy;
 	struct {
 		uint32_t connections_per_second; /* 0 = no limit */
 		uint32_t burst;                  /* beyond the even pace */
@@ -98,6 +175,7 @@ struct listener_config {
 		uint64_t idle_ns;
 		uint64_t lifetime_ns;
 	} timeout;
+	struct listener_tls_config tls; /* of PROTOCOL_TCP alone */
 };
 
 struct server_config {
@@ -180,7 +258,13 @@ struct upstream_config {
 	enum when_all_down when_all_down;
 	enum on_down on_down;
 	bool lame_duck; /* UDP: a disabled server keeps its sessions */
+	const char *source;
+	enum source_kind source_kind; /* these two are what comes of it */
+	struct addr source_addr;      /* SOURCE_ADDRESS: IPv4 or IPv6, port 0 */
 	enum send_proxy send_proxy;
+	bool send_proxy_check_sum; /* these three of version 2 */
+	bool send_proxy_unique_id;
+	uint32_t send_proxy_traceparent; /* the type of its TLV; 0 = none */
 	struct {
 		uint32_t size; /* clients, 0 = none waits */
 		uint64_t timeout_ns;
@@ -188,6 +272,7 @@ struct upstream_config {
 	uint64_t connect_rate_per_s; /* new connections to all servers together, 0 = no limit */
 	uint32_t connect_burst;      /* beyond the even pace */
 	struct tcp_config tcp;       /* of the connections to the servers; fast_open and defer_accept unused */
+	struct upstream_tls_config tls;
 };
 
 struct config {
@@ -211,6 +296,10 @@ struct config {
 		uint64_t interval_ns;  /* of the records of connections that last; 0 = none */
 		uint64_t buffer_bytes; /* of each worker */
 	} access_log;
+	struct {
+		uint64_t ticket_rotation_ns; /* how long tickets are made with one key */
+		bool watch;                  /* the files of certificates */
+	} tls;
 	struct {
 		uint64_t timeout_ns;
 		uint32_t pace;
@@ -245,6 +334,8 @@ struct config_errors {
 /* One more line. line 0 = none, path NULL or "" = none; what is not printable is escaped. */
 void config_errors_add(struct config_errors *errors, const char *file, int line, const char *path, const char *format, ...)
         printf_like(5, 6);
+/* Those of another list, too. */
+void config_errors_append(struct config_errors *errors, const struct config_errors *more);
 void config_errors_clear(struct config_errors *errors);
 
 struct config_source {

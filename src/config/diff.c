@@ -162,15 +162,16 @@ static void diff_option(struct diff *diff, const struct option *option, const vo
 
 static void diff_object(struct diff *diff, enum object object, const void *before, const void *after);
 
-static const char *name_of(const struct option *name, const struct elements *elements, size_t index)
+/* name: where the text is that tells them apart. */
+static const char *name_of(size_t name, const struct elements *elements, size_t index)
 {
 	const char *text;
 
-	memcpy(&text, elements->at + index * elements->size + name->offset, sizeof text);
+	memcpy(&text, elements->at + index * elements->size + name, sizeof text);
 	return text;
 }
 
-static struct names names_of_all(const struct option *name, const struct elements *elements)
+static struct names names_of_all(size_t name, const struct elements *elements)
 {
 	struct names names = names_of(elements->count);
 
@@ -182,7 +183,8 @@ static struct names names_of_all(const struct option *name, const struct element
 static void diff_elements(
         struct diff *diff, enum object object, const struct elements *before, const struct elements *after, bool *reordered)
 {
-	const struct option *name = option_find(object, "name");
+	const struct object_row *row = &object_rows[object];
+	size_t name = row->labelled ? row->label_offset : option_find(object, "name")->offset;
 	struct names old = names_of_all(name, before), new = names_of_all(name, after);
 	size_t at, next = 0;
 

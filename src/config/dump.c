@@ -77,6 +77,8 @@ static void dump_option(struct dump *dump, const struct option *option, const vo
 	char line[LINE_SIZE];
 	struct text text = text_of(line, sizeof line);
 
+	if (value_is_absent(option, base))
+		return;
 	if (value_is_list(option)) {
 		dump_elements(dump, option, base, group);
 		return;
@@ -135,7 +137,9 @@ static void dump_object(struct dump *dump, enum object object, const void *base,
 			dump_option(dump, &option_rows[i], base, node);
 	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
 		const struct object_row *row = &object_rows[child];
-		if (row->parent != object || !object_is_of_use(child, base))
+		if (row->parent != object || !object_is_of_use(child, base) || (row->list && !object_is_on(object, base)))
+			continue;
+		if (row->switch_offset != 0 && !object_is_on(child, base))
 			continue;
 		if (row->list)
 			dump_list(dump, row, child, base, node_find(node, row->key));

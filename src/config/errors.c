@@ -46,6 +46,14 @@ void config_errors_add(struct config_errors *errors, const char *file, int line,
 	append(errors, bytes, text.length);
 }
 
+void config_errors_append(struct config_errors *errors, const struct config_errors *more)
+{
+	if (more->count == 0)
+		return;
+	append(errors, more->lines, more->length);
+	errors->count += more->count - 1;
+}
+
 void config_errors_clear(struct config_errors *errors)
 {
 	free(errors->lines);

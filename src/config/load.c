@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/host_name.h"
 #include "base/text.h"
 #include "config/check.h"
 #include "config/config.h"
@@ -18,7 +19,7 @@
 #define FAST_INTERVAL_LEAST (100 * NS_PER_MS)
 #define UDP_IDLE_NS (60 * NS_PER_S)
 
-enum { PATH_TEXT_SIZE = 256, PROBLEM_SIZE = 768, MAX_KEYS = 64 };
+enum { LABEL_SIZE = 512, PATH_TEXT_SIZE = 256, PROBLEM_SIZE = 768, MAX_KEYS = 64 };
 
 /* Where in the settings the loader is: the path, innermost first. */
 struct place {
@@ -238,6 +239,8 @@ static void load_list(
 	struct place place = { .parent = parent, .key = row->key };
 	const struct node *node = node_find(parent_node, row->key);
 
+	if (node == NULL && !row->required)
+		return;
 	if (!list_is_good(loader, object, node, parent_node, &place))
 		return;
 	unsigned char *elements = arena_take(loader->arena, node->n_children * row->element_size);
@@ -264,7 +267,7 @@ static void load_object(struct loader *loader, enum object object, void *base, c
 	for (size_t i = 0; i < n_option_rows; i++)
 		if (option_rows[i].object == object)
 			load_option(loader, &option_rows[i], base, node, place);
-	if (loader->errors->count == errors && object_is_on(object, base) && object_is_of_use(object, base))
+	if (loader->errors->count == errors && object_is_on(object, base) && (object_rows[object].list || object_is_of_use(object, base)))
 		find_useless(loader, object, base, node, place);
 	for (enum object child = OBJECT_TOP + 1; child < N_OBJECTS; child++) {
 		if (object_rows[child].parent != object)
@@ -355,12 +358,41 @@ static void complete_health(struct health_config *health, const struct node *nod
 	health->expected = bytes_of(health->expect, health->expect_hex, arena);
 }
 
+static void complete_upstream_tls(struct upstream_tls_config *tls, const struct node *node)
+{
+	if (node == NULL)
+		return;
+	tls->file = node->file;
+	tls->line = node->line;
+	if (node_find(node, "key") == NULL)
+		tls->key = tls->cert;
+}
+
+static void complete_listener_tls(struct listener_tls_config *tls, const struct node *node)
+{
+	const struct node *certificates = node_find(node, "certificates");
+
+	tls->file = node != NULL ? node->file : NULL;
+	tls->line = node != NULL ? node->line : 0;
+	if (tls->client_ca != NULL && tls->client_ca[0] != '\0' && node_find(node, "client_verify") == NULL)
+		tls->client_verify = CLIENT_VERIFY_REQUIRED;
+	for (size_t i = 0; i < tls->n_certificates; i++) {
+		struct certificate_config *certificate = &tls->certificates[i];
+		if (certificate->key == NULL)
+			certificate->key = certificate->cert;
+		certificate->file = certificates->children[i]->file;
+		certificate->line = certificates->children[i]->line;
+	}
+}
+
 static void complete_upstream(struct upstream_config *upstream, const struct node *node, struct arena *arena)
 {
 	const struct node *servers = node_find(node, "servers");
 
 	if (node->type == NODE_GROUP)
 		complete_health(&upstream->health, node_find(node, "health"), arena);
+	if (node->type == NODE_GROUP)
+		complete_upstream_tls(&upstream->tls, node_find(node, "tls"));
 	for (size_t i = 0; i < upstream->n_servers; i++) {
 		struct server_config *server = &upstream->servers[i];
 		if (server->name == NULL)
@@ -381,12 +413,39 @@ static const char *default_name(const struct listener_config *listener, struct a
 	return arena_copy(arena, name, strlen(name));
 }
 
+/* As clients send it; what is none is for the check to tell. */
+static const char *folded(const char *name, struct arena *arena)
+{
+	size_t stars = strncmp(name, "*.", 2) == 0 ? 2 : 0;
+	char *copy = arena_copy(arena, name, strlen(name));
+	size_t length = host_name_fold(copy + stars, strlen(copy + stars));
+
+	if (length == 0)
+		return name;
+	copy[stars + length] = '\0';
+	return copy;
+}
+
+static void complete_route(struct route_config *route, struct arena *arena)
+{
+	char label[LABEL_SIZE];
+
+	if (route->name == NULL || route->alpn == NULL)
+		return; /* told already */
+	route->name = folded(route->name, arena);
+	snprintf(label, sizeof label, "%s (%s)", route->name[0] != '\0' ? route->name : "*", route->alpn);
+	route->label = route->alpn[0] != '\0' ? arena_copy(arena, label, strlen(label)) : route->name;
+}
+
 static void complete_listener(struct listener_config *listener, const struct node *node, struct arena *arena)
 {
 	bool in_timeout = node_find(node_find(node, "timeout"), "idle") != NULL;
 
 	if (listener->name == NULL)
 		listener->name = default_name(listener, arena);
+	complete_listener_tls(&listener->tls, node_find(node, "tls"));
+	for (size_t i = 0; i < listener->n_routes; i++)
+		complete_route(&listener->routes[i], arena);
 	if (listener->protocol != PROTOCOL_UDP)
 		return;
 	if (node_find(node_find(node, "udp"), "idle") == NULL)
@@ -410,7 +469,7 @@ static void complete(struct config *config, const struct node *root, struct aren
 	for (size_t i = 0; i < config->n_listeners; i++) {
 		struct listener_config *listener = &config->listeners[i];
 		complete_listener(listener, listeners->children[i], arena);
-		if (listener->upstream_name == NULL && config->n_upstreams == 1)
+		if (listener->upstream_name == NULL && config->n_upstreams == 1 && listener->n_routes == 0)
 			listener->upstream_name = config->upstreams[0].name;
 	}
 }

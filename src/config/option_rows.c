@@ -15,7 +15,16 @@
 
 enum { NAME_LENGTH = CONFIG_NAME_SIZE - 1, USER_LENGTH = 32, PATH_LENGTH = 4000, ADDRESS_LENGTH = 300 };
 enum { LOG_BUFFER_LEAST = 16 * 1024, LOG_BUFFER_MOST = 1024 * 1024 };
-enum { URL_LENGTH = 1000, HOST_LENGTH = 255, EXPECT_LENGTH = 1024, HEX_LENGTH = 3 * EXPECT_LENGTH, PEER_USER_LENGTH = 63 };
+enum { ROUTE_NAME_LENGTH = 300, PROTOCOL_LENGTH = 64 };
+enum {
+	URL_LENGTH = 1000,
+	HOST_LENGTH = 255,
+	EXPECT_LENGTH = 1024,
+	HEX_LENGTH = 3 * EXPECT_LENGTH,
+	PEER_USER_LENGTH = 63,
+	CIPHERS_LENGTH = 1000,
+	ALPN_LENGTH = 255
+};
 
 /* The columns of a row that depend on its type. An enum is stored as the unsigned int that the compilers make of it. */
 #define BOOL(owner, field) .type = OPTION_BOOL, .offset = FIELD(owner, field, bool)
@@ -36,6 +45,7 @@ static const char *const levels[] = {
 };
 static const char *const formats[] = { [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json" };
 static const char *const protocols[] = { [PROTOCOL_TCP] = "tcp", [PROTOCOL_UDP] = "udp" };
+static const char *const starttlses[] = { [STARTTLS_NONE] = "none", [STARTTLS_POSTGRES] = "postgres" };
 static const char *const on_fulls[] = { [ON_FULL_REJECT] = "reject", [ON_FULL_WAIT] = "wait" };
 static const char *const rate_limit_pers[] = {
 	[RATE_LIMIT_PER_LISTENER] = "listener", [RATE_LIMIT_PER_ADDRESS] = "address", [RATE_LIMIT_PER_PREFIX] = "prefix"
@@ -48,7 +58,7 @@ static const char *const balances[] = {
 	[BALANCE_RANDOM] = "random",
 	[BALANCE_CONSISTENT_HASH] = "consistent_hash",
 };
-static const char *const hash_keys[] = { [HASH_KEY_ADDRESS] = "address", [HASH_KEY_ADDRESS_PORT] = "address_port" };
+static const char *const hash_keys[] = { [HASH_KEY_ADDRESS] = "address", [HASH_KEY_ADDRESS_PORT] = "address_port", [HASH_KEY_SNI] = "sni" };
 static const char *const health_types[] = {
 	[HEALTH_TYPE_NONE] = "none",
 	[HEALTH_TYPE_TCP] = "tcp",
@@ -68,25 +78,33 @@ static const char *const start_tests[] = { [START_TEST_OFF] = "off", [START_TEST
 static const char *const framings[] = {
 	[POOL_FRAMING_NONE] = "none", [POOL_FRAMING_HTTP1] = "http1", [POOL_FRAMING_REDIS] = "redis", [POOL_FRAMING_LINE] = "line"
 };
+static const char *const client_verifies[] = {
+	[CLIENT_VERIFY_OFF] = "off", [CLIENT_VERIFY_OPTIONAL] = "optional", [CLIENT_VERIFY_REQUIRED] = "required"
+};
+static const char *const tls_versions[] = { [TLS_VERSION_1_2] = "1.2", [TLS_VERSION_1_3] = "1.3" };
 static_assert(ARRAY_LEN(engines) == ENGINE_IO_URING + 1, "one word per engine");
 static_assert(ARRAY_LEN(levels) == LOG_LEVEL_DEBUG + 1, "one word per level");
 static_assert(ARRAY_LEN(formats) == LOG_FORMAT_JSON + 1, "one word per format");
 static_assert(ARRAY_LEN(protocols) == PROTOCOL_UDP + 1, "one word per protocol");
+static_assert(ARRAY_LEN(starttlses) == STARTTLS_POSTGRES + 1, "one word per client_hello.starttls");
 static_assert(ARRAY_LEN(on_fulls) == ON_FULL_WAIT + 1, "one word per on_full");
 static_assert(ARRAY_LEN(rate_limit_pers) == RATE_LIMIT_PER_PREFIX + 1, "one word per rate_limit.per");
 static_assert(ARRAY_LEN(bandwidth_pers) == BANDWIDTH_PER_LISTENER + 1, "one word per bandwidth.per");
 static_assert(ARRAY_LEN(balances) == BALANCE_CONSISTENT_HASH + 1, "one word per balance");
-static_assert(ARRAY_LEN(hash_keys) == HASH_KEY_ADDRESS_PORT + 1, "one word per hash_key");
+static_assert(ARRAY_LEN(hash_keys) == HASH_KEY_SNI + 1, "one word per hash_key");
 static_assert(ARRAY_LEN(health_types) == HEALTH_TYPE_MYSQL + 1, "one word per health.type");
 static_assert(ARRAY_LEN(when_all_downs) == ALL_DOWN_WAIT + 1, "one word per when_all_down");
 static_assert(ARRAY_LEN(on_downs) == ON_DOWN_CLOSE + 1, "one word per on_down");
 static_assert(ARRAY_LEN(send_proxies) == SEND_PROXY_V2_EACH + 1, "one word per send_proxy");
 static_assert(ARRAY_LEN(start_tests) == START_TEST_FAIL + 1, "one word per start_test");
+static_assert(ARRAY_LEN(client_verifies) == CLIENT_VERIFY_REQUIRED + 1, "one word per tls.client_verify");
+static_assert(ARRAY_LEN(tls_versions) == TLS_VERSION_1_3 + 1, "one word per tls.min_version");
 static_assert(ARRAY_LEN(framings) == POOL_FRAMING_LINE + 1, "one word per framing");
 
 /* The values of an enum as bits. */
 #define WORD(value) (UINT32_C(1) << (value))
 #define ONLY_TCP .only_with = "protocol", .only_words = WORD(PROTOCOL_TCP)
+#define PROXY_V2_WORDS (WORD(SEND_PROXY_V2) | WORD(SEND_PROXY_V2_EACH))
 #define TALK_TYPES (WORD(HEALTH_TYPE_TCP) | WORD(HEALTH_TYPE_UDP))
 #define HTTP_TYPES (WORD(HEALTH_TYPE_HTTP) | WORD(HEALTH_TYPE_HTTPS))
 
@@ -114,6 +132,22 @@ static_assert(ARRAY_LEN(framings) == POOL_FRAMING_LINE + 1, "one word per framin
 	{ group, "send_buffer", SIZE(owner, tcp.send_buffer_bytes, 4 * KB, GB), \
 	  .zero = "the kernel decides", .fallback = "0", .reload = RELOAD_WORKERS, \
 	  .help = "Size of the kernel's send buffer (SO_SNDBUF); a fixed size turns its self-tuning off." }
+
+/* The rows that listener.tls and upstream.tls share. */
+#define TLS_ROWS(group, owner) \
+	{ group, "min_version", ENUM(owner, tls.offer.min_version, tls_versions), \
+	  .fallback = "1.2", .reload = RELOAD_WORKERS, \
+	  .help = "The oldest version of TLS that is spoken. The newest is 1.3; what is older than 1.2 cannot be had." }, \
+	{ group, "ciphers", STRING(TEXT, owner, tls.offer.ciphers, CIPHERS_LENGTH), \
+	  .derived_default = "ECDHE with AES-GCM and CHACHA20-POLY1305", .fallback = "", .reload = RELOAD_WORKERS, \
+	  .help = "The cipher suites of TLS 1.2, as openssl-ciphers(1) writes them." }, \
+	{ group, "ciphersuites", STRING(TEXT, owner, tls.offer.ciphersuites, CIPHERS_LENGTH), \
+	  .derived_default = "TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384 and TLS_CHACHA20_POLY1305_SHA256", .fallback = "", \
+	  .reload = RELOAD_WORKERS, \
+	  .help = "The cipher suites of TLS 1.3, with colons between them." }, \
+	{ group, "groups", STRING(TEXT, owner, tls.offer.groups, CIPHERS_LENGTH), \
+	  .derived_default = "X25519, P-256 and P-384", .fallback = "", .reload = RELOAD_WORKERS, \
+	  .help = "The groups of the key exchange, with colons between them, the best first." }
 
 const struct option option_rows[] = {
 	{ OBJECT_TOP, "workers", NUMBER(config, workers, 1, CONFIG_MAX_WORKERS),
@@ -217,6 +251,14 @@ const struct option option_rows[] = {
 	  .derived_default = "the name servers of the system (/etc/resolv.conf)", .reload = RELOAD_LIVE,
 	  .help = "The name servers to ask." },
 
+	{ OBJECT_TLS, "ticket_rotation", DURATION(config, tls.ticket_rotation_ns, 10 * SECOND, 7 * DAY),
+	  .fallback = "8h", .reload = RELOAD_LIVE,
+	  .help = "Sessions are resumed by tickets, which are encrypted with one key for all workers; it is replaced after so long, and the one "
+		  "before it is honoured for as long again. A ticket is good for as long." },
+	{ OBJECT_TLS, "watch", BOOL(config, tls.watch),
+	  .fallback = "true", .reload = RELOAD_LIVE,
+	  .help = "Take over certificates, keys, revocation lists and OCSP answers when their files change, without a reload." },
+
 	{ OBJECT_LISTENER, "name", STRING(NAME, listener_config, name, NAME_LENGTH),
 	  .derived_default = "the address, with /udp behind it where protocol is \"udp\"", .reload = RELOAD_WORKERS,
 	  .help = "Name in counters and messages. The counters of a listener live on over reloads as long as its name stays." },
@@ -228,8 +270,9 @@ const struct option option_rows[] = {
 	  .help = "\"udp\" for datagrams, which come and go in sessions (see udp). A TCP and a UDP listener may have the same address; that of a "
 		  "UDP listener is one of IP." },
 	{ OBJECT_LISTENER, "upstream", STRING(NAME, listener_config, upstream_name, NAME_LENGTH),
-	  .derived_default = "the upstream, where there is only one", .reload = RELOAD_WORKERS,
-	  .help = "Name of the upstream that serves these clients." },
+	  .derived_default = "the upstream, where there is only one and no sni", .reload = RELOAD_WORKERS,
+	  .help = "Name of the upstream that serves these clients; with sni of those that no route is for, and where it is not written then, they "
+		  "are refused." },
 	{ OBJECT_LISTENER, "backlog", NUMBER(listener_config, backlog, 1, 65535),
 	  ONLY_TCP, .fallback = "4096", .reload = RELOAD_WORKERS,
 	  .help = "Connections that the kernel holds for each worker until it accepts them; net.core.somaxconn may lower it." },
@@ -254,6 +297,45 @@ const struct option option_rows[] = {
 		  "answer when it has been silent for 5 seconds; and while it has not taken what was sent to it more than a second ago. The first "
 		  "5 seconds of it are a grace, then each 5 seconds are measured. Idle connections, slow servers and what bandwidth holds back do "
 		  "not count. Not for protocols in which clients send now and then and are never answered." },
+	{ OBJECT_LISTENER_ROUTE, "name", STRING(TEXT, route_config, name, ROUTE_NAME_LENGTH),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "The name: \"www.example.org\", or \"*.example.org\" for those with one label more, as in certificates: not for "
+		  "example.org itself, and not for a.b.example.org. Upper and lower case are the same, names in other scripts are written in punycode (xn--...). Empty, with "
+		  "alpn: any name, or none." },
+	{ OBJECT_LISTENER_ROUTE, "alpn", STRING(TEXT, route_config, alpn, PROTOCOL_LENGTH),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "Only for clients that offer this protocol (ALPN): \"h2\", \"acme-tls/1\". Such routes come before those without alpn. "
+		  "Clients of \"acme-tls/1\" are passed on as they are where a route names that, also by a listener at which TLS ends (tls)." },
+	{ OBJECT_LISTENER_ROUTE, "upstream", STRING(NAME, route_config, upstream_name, NAME_LENGTH),
+	  .reload = RELOAD_WORKERS,
+	  .help = "Name of the upstream that serves these clients." },
+	{ OBJECT_LISTENER_HELLO, "timeout", DURATION(listener_config, client_hello.timeout_ns, NS_PER_MS, TIMEOUT_MAX),
+	  .fallback = "5s", .reload = RELOAD_WORKERS,
+	  .help = "From the accept until all of it has come. Who takes longer is closed, and no server has heard of it." },
+	{ OBJECT_LISTENER_HELLO, "max", SIZE(listener_config, client_hello.most_bytes, 512, 64 * KB),
+	  .fallback = "16k", .reload = RELOAD_WORKERS,
+	  .help = "The longest that is read, headers of records included. Most have less than 2k. Until it is complete it stays in the kernel." },
+	{ OBJECT_LISTENER_HELLO, "starttls", ENUM(listener_config, client_hello.starttls, starttlses),
+	  .fallback = "none", .reload = RELOAD_WORKERS,
+	  .help = "What clients may say before TLS. \"postgres\": PostgreSQL's SSLRequest, which Aegis answers, and sends to the server in turn; "
+		  "clients that begin with TLS at once (sslnegotiation=direct) are passed on as they are. A request for GSSAPI encryption is "
+		  "declined. Who goes on without TLS is refused; so is a request to cancel that comes without (libpq before version 17: psql's "
+		  "Control-C), since it says nothing of where it belongs." },
+	{ OBJECT_LISTENER_ACCEPT_PROXY, "enabled", BOOL(listener_config, accept_proxy.enabled),
+	  .without_group = "false", .fallback = "true", .reload = RELOAD_WORKERS,
+	  .help = "False: as if the group were not there." },
+	{ OBJECT_LISTENER_ACCEPT_PROXY, "from", LIST(CIDRS, listener_config, accept_proxy.from, accept_proxy.n_from, struct cidr, CONFIG_MAX_PREFIXES),
+	  .reload = RELOAD_WORKERS,
+	  .help = "The proxies: addresses and networks that are believed. At least one, but for a unix socket, whose peers are believed as they are: "
+		  "the permissions of its folder say who that is. From others no header is read: what they send is what a client sends." },
+	{ OBJECT_LISTENER_ACCEPT_PROXY, "required", BOOL(listener_config, accept_proxy.required),
+	  .fallback = "true", .reload = RELOAD_WORKERS,
+	  .help = "Nobody but the proxies comes in, and none of them without a header. False: others are clients themselves, and a proxy may leave "
+		  "the header out; one that does this for its clients lets them write one of their own. Where the server speaks first, such a "
+		  "connection waits for timeout." },
+	{ OBJECT_LISTENER_ACCEPT_PROXY, "timeout", DURATION(listener_config, accept_proxy.timeout_ns, NS_PER_MS, 60 * MINUTE),
+	  .fallback = "3s", .reload = RELOAD_WORKERS,
+	  .help = "For the whole of the header, from the accept." },
 	{ OBJECT_LISTENER_RATE_LIMIT, "connections_per_second",
 	  NUMBER(listener_config, rate_limit.connections_per_second, 1, MAX_CONNECTIONS),
 	  .zero = "no limit", .without_group = "0", .reload = RELOAD_WORKERS,
@@ -306,6 +388,41 @@ const struct option option_rows[] = {
 	  .help = "What the kernel holds in each of the listening sockets, one for each worker and all clients of it, while the worker is busy "
 		  "(SO_RCVBUF), and as much of the answers that leave by it (SO_SNDBUF); net.core.rmem_max and wmem_max may lower it where Aegis "
 		  "has not the right to go beyond (CAP_NET_ADMIN). It takes memory only as far as datagrams wait." },
+	{ OBJECT_LISTENER_TLS, "enabled", BOOL(listener_config, tls.enabled),
+	  .without_group = "false", .fallback = "true", .reload = RELOAD_WORKERS,
+	  .help = "False: as if the group were not there." },
+	TLS_ROWS(OBJECT_LISTENER_TLS, listener_config),
+	{ OBJECT_LISTENER_TLS, "alpn", STRING(TEXT, listener_config, tls.offer.alpn, ALPN_LENGTH),
+	  .derived_default = "none: what clients offer is not answered", .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "What is spoken inside of TLS, with commas between the names, the best first, for example \"h2,http/1.1\" (ALPN). A client "
+		  "that offers others only is refused; one that offers none is not." },
+	{ OBJECT_LISTENER_TLS, "client_ca", STRING(FILE, listener_config, tls.client_ca, PATH_LENGTH),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "A file with the certificates of those who may vouch for clients." },
+	{ OBJECT_LISTENER_TLS, "client_verify", ENUM(listener_config, tls.client_verify, client_verifies),
+	  .derived_default = "\"required\" where client_ca is written, else \"off\"", .fallback = "off", .reload = RELOAD_WORKERS,
+	  .help = "Whether clients show a certificate: they must (\"required\"), they may (\"optional\"; one that is wrong is refused), or are "
+		  "not asked (\"off\")." },
+	{ OBJECT_LISTENER_TLS, "crl", STRING(FILE, listener_config, tls.crl, PATH_LENGTH),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "A file with the revocation lists of all who are in client_ca. A client whose certificate stands there is refused, and so is "
+		  "every client when a list has expired." },
+	{ OBJECT_LISTENER_TLS, "tickets", BOOL(listener_config, tls.tickets),
+	  .fallback = "true", .reload = RELOAD_WORKERS,
+	  .help = "Let clients resume a session by a ticket, at any worker. Nothing of a session is kept in Aegis." },
+	{ OBJECT_LISTENER_TLS, "timeout", DURATION(listener_config, tls.timeout_ns, 10 * NS_PER_MS, 60 * MINUTE),
+	  .zero = "none", .fallback = "10s", .reload = RELOAD_WORKERS,
+	  .help = "How long a client may take for the handshake." },
+	{ OBJECT_CERTIFICATE, "cert", STRING(PATH, certificate_config, cert, PATH_LENGTH),
+	  .reload = RELOAD_WORKERS,
+	  .help = "The certificate and those that sign it, in this order, without the root: PEM." },
+	{ OBJECT_CERTIFICATE, "key", STRING(PATH, certificate_config, key, PATH_LENGTH),
+	  .derived_default = "the file of cert", .reload = RELOAD_WORKERS,
+	  .help = "Its private key, without a password: PEM. It must not be readable by everybody." },
+	{ OBJECT_CERTIFICATE, "ocsp", STRING(FILE, certificate_config, ocsp, PATH_LENGTH),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "An answer of the authority's OCSP server for it (DER), which is passed on to clients that ask for it as long as it is "
+		  "good." },
 	{ OBJECT_LISTENER_TIMEOUT, "first_byte", DURATION(listener_config, timeout.first_byte_ns, NS_PER_MS, TIMEOUT_MAX),
 	  ONLY_TCP, .zero = "none", .fallback = "0s", .reload = RELOAD_WORKERS,
 	  .help = "Until the first byte from the client. Leave it off where the server speaks first." },
@@ -326,7 +443,8 @@ const struct option option_rows[] = {
 		  "same client as long as it can be had (\"consistent_hash\"). All honour weight." },
 	{ OBJECT_UPSTREAM, "hash_key", ENUM(upstream_config, hash_key, hash_keys),
 	  .only_with = "balance", .only_words = WORD(BALANCE_CONSISTENT_HASH), .fallback = "address", .reload = RELOAD_WORKERS,
-	  .help = "What is the same client: the same address, or the same address and port." },
+	  .help = "What is the same client: the same address, the same address and port, or the same name that is asked for by TLS (\"sni\", "
+		  "read where a listener has sni; who asks for none counts by his address)." },
 	{ OBJECT_UPSTREAM, "retries", NUMBER(upstream_config, retries, 0, CONFIG_MAX_RETRIES),
 	  .zero = "one attempt only", .fallback = "2", .reload = RELOAD_WORKERS,
 	  .help = "Further attempts after a server could not be reached, each on another server first." },
@@ -350,12 +468,27 @@ const struct option option_rows[] = {
 	  .fallback = "false", .reload = RELOAD_WORKERS,
 	  .help = "UDP: a server that is disabled keeps the sessions that it has, and gets no new ones, until they end by themselves. Otherwise the "
 		  "next datagram of such a session goes to another server. TCP connections always stay." },
+	{ OBJECT_UPSTREAM, "source", STRING(TEXT, upstream_config, source, 80),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "Where connections to the servers come from, and datagrams: an IPv4 or IPv6 address of this machine, or \"client\", the address of the "
+		  "client, so that servers see it (see SOURCE). Otherwise the kernel chooses." },
 	{ OBJECT_UPSTREAM, "send_proxy", ENUM(upstream_config, send_proxy, send_proxies),
 	  .fallback = "", .reload = RELOAD_WORKERS,
-	  .help = "Tell the servers who the client is, by a header of the PROXY protocol in front of what he says; they must expect one. UDP: "
-		  "\"v2\" puts it in front of the first datagram that a server gets of a session, \"v2-each\" in front of every one, "
-		  "which costs a system call for each and suits servers that keep nothing of a client. A datagram grows by 28 bytes (IPv4) or 52 "
-		  "(IPv6). Health checks of type udp send one that says that they speak for nobody (LOCAL)." },
+	  .help = "Tell the servers who the client is, by a header of the PROXY protocol in front of all that he says; they must expect one. \"v1\" is "
+		  "a line of text, for TCP; \"v2\" is binary, and has what is known besides (see PROXY PROTOCOL). UDP: \"v2\" puts it in front of "
+		  "the first datagram that a server gets of a session, \"v2-each\" in front of every one, which costs a system call for each and "
+		  "suits servers that keep nothing of a client. A datagram grows by 28 bytes (IPv4) or 52 (IPv6). Health checks send one that says "
+		  "that they speak for nobody; those by http and https one of version 1 that tells of themselves." },
+	{ OBJECT_UPSTREAM, "send_proxy_check_sum", BOOL(upstream_config, send_proxy_check_sum),
+	  .only_with = "send_proxy", .only_words = PROXY_V2_WORDS, .fallback = "false", .reload = RELOAD_WORKERS,
+	  .help = "With a CRC32C of the header." },
+	{ OBJECT_UPSTREAM, "send_proxy_unique_id", BOOL(upstream_config, send_proxy_unique_id),
+	  .only_with = "send_proxy", .only_words = PROXY_V2_WORDS, .fallback = "false", .reload = RELOAD_WORKERS,
+	  .help = "TCP: with a unique id, unless another proxy sent one, which is passed on: the id of the connection as the access log has it." },
+	{ OBJECT_UPSTREAM, "send_proxy_traceparent", NUMBER(upstream_config, send_proxy_traceparent, 0xe0, 0xef),
+	  .only_with = "send_proxy", .only_words = PROXY_V2_WORDS, .zero = "none", .fallback = "0", .reload = RELOAD_WORKERS,
+	  .help = "TCP: with a traceparent (W3C Trace Context) in a TLV of this type, 224 to 239 (0xE0 to 0xEF), unless another proxy sent one of that "
+		  "type, which is passed on." },
 	{ OBJECT_UPSTREAM, "connect_rate", RATE(upstream_config, connect_rate_per_s, 1, 1000000),
 	  .zero = "no limit", .fallback = "0/s", .reload = RELOAD_WORKERS,
 	  .help = "How many new connections to the servers in a second, all workers and servers together, so that a database that comes back "
@@ -484,6 +617,34 @@ const struct option option_rows[] = {
 	  .help = "Lend idle connections between workers, so that keep is for all of them together: for servers that allow few connections. "
 		  "Passing one on costs a few system calls." },
 	TCP_ROWS(OBJECT_UPSTREAM_TCP, upstream_config),
+	{ OBJECT_UPSTREAM_TLS, "enabled", BOOL(upstream_config, tls.enabled),
+	  .without_group = "false", .fallback = "true", .reload = RELOAD_WORKERS,
+	  .help = "False: as if the group were not there." },
+	{ OBJECT_UPSTREAM_TLS, "verify", BOOL(upstream_config, tls.verify),
+	  .fallback = "true", .reload = RELOAD_WORKERS,
+	  .help = "Connect to a server only when its certificate is good and is for its name. Without it anybody can be the server." },
+	{ OBJECT_UPSTREAM_TLS, "ca", STRING(FILE, upstream_config, tls.ca, PATH_LENGTH),
+	  .derived_default = "those that the system trusts", .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "A file with the certificates of those who may vouch for servers." },
+	{ OBJECT_UPSTREAM_TLS, "crl", STRING(FILE, upstream_config, tls.crl, PATH_LENGTH),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "A file with the revocation lists of all who are in ca." },
+	{ OBJECT_UPSTREAM_TLS, "name", STRING(HOST, upstream_config, tls.name, HOST_LENGTH),
+	  .derived_default = "the host of each server's address", .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "The name that servers are asked for (SNI), and that must stand in their certificates." },
+	{ OBJECT_UPSTREAM_TLS, "cert", STRING(FILE, upstream_config, tls.cert, PATH_LENGTH),
+	  .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "The certificate that Aegis shows to servers which ask for one, with those that sign it." },
+	{ OBJECT_UPSTREAM_TLS, "key", STRING(FILE, upstream_config, tls.key, PATH_LENGTH),
+	  .derived_default = "the file of cert", .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "Its private key. It must not be readable by everybody." },
+	TLS_ROWS(OBJECT_UPSTREAM_TLS, upstream_config),
+	{ OBJECT_UPSTREAM_TLS, "alpn", STRING(TEXT, upstream_config, tls.offer.alpn, ALPN_LENGTH),
+	  .derived_default = "what the client and the listener agreed on", .fallback = "", .reload = RELOAD_WORKERS,
+	  .help = "What servers are offered to speak inside of TLS, with commas between the names (ALPN)." },
+	{ OBJECT_UPSTREAM_TLS, "resume", BOOL(upstream_config, tls.resume),
+	  .fallback = "true", .reload = RELOAD_WORKERS,
+	  .help = "Resume sessions with servers, each worker its own; never one of another name." },
 	{ OBJECT_SERVER, "name", STRING(NAME, server_config, name, ADDR_TEXT_SIZE - 1),
 	  .derived_default = "the address", .reload = RELOAD_WORKERS,
 	  .help = "Name in counters and messages, unique in its upstream." },

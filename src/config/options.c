@@ -41,6 +41,36 @@ const struct object_row object_rows[N_OBJECTS] = {
 	        .help = "How host names of servers are looked up. They are looked up again when the answer is no longer good; while no "
 	                "name "
 	                "server answers, the last good answer stays." },
+	[OBJECT_LISTENER_ROUTE] = { .parent = OBJECT_LISTENER,
+	        .key = "sni",
+	        .list = true,
+	        .array_offset = FIELD(listener_config, routes, struct route_config *),
+	        .count_offset = FIELD(listener_config, n_routes, size_t),
+	        .element_size = sizeof(struct route_config),
+	        .max = CONFIG_MAX_ROUTES,
+	        .labelled = true,
+	        .label_offset = FIELD(route_config, label, const char *),
+	        .only_with = "protocol",
+	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
+	        .help = "Routes: which upstream clients of TLS go to, by the name of the server that they ask for. Aegis reads the first "
+	                "message of the client, and takes no part in the encryption: certificates and keys are those of the servers. See "
+	                "ROUTES." },
+	[OBJECT_LISTENER_HELLO] = { .parent = OBJECT_LISTENER,
+	        .key = "client_hello",
+	        .switch_offset = FIELD(listener_config, n_routes, size_t),
+	        .only_with = "protocol",
+	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
+	        .help = "How the first message of a client of TLS is read where sni is written; without that it is not read at all." },
+	[OBJECT_LISTENER_ACCEPT_PROXY] = { .parent = OBJECT_LISTENER,
+	        .key = "accept_proxy",
+	        .switch_key = "enabled",
+	        .only_with = "protocol",
+	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
+	        .help = "Connections come from other proxies, which tell who the client is by a header of the PROXY protocol (version 1 or "
+	                "2) "
+	                "in front of all that he says. The client that they tell of then counts: for allow and deny, rate_limit, the "
+	                "choice "
+	                "of a server, logs and the flight recorder. See PROXY PROTOCOL." },
 	[OBJECT_LISTENER_RATE_LIMIT] = { .parent = OBJECT_LISTENER,
 	        .key = "rate_limit",
 	        .switch_key = "connections_per_second",
@@ -62,6 +92,26 @@ const struct object_row object_rows[N_OBJECTS] = {
 	        .only_with = "protocol",
 	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
 	        .help = "Socket options of the connections from clients; see tcp(7)." },
+	[OBJECT_TLS] = { .parent = OBJECT_TOP, .key = "tls", .help = "What all listeners with TLS have in common." },
+	[OBJECT_LISTENER_TLS] = { .parent = OBJECT_LISTENER,
+	        .key = "tls",
+	        .switch_key = "enabled",
+	        .only_with = "protocol",
+	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
+	        .help = "Clients speak TLS, and Aegis ends it here. TLS 1.2 and 1.3 with forward secrecy, no renegotiation, no "
+	                "compression, no early data." },
+	[OBJECT_CERTIFICATE] = { .parent = OBJECT_LISTENER_TLS,
+	        .key = "certificates",
+	        .list = true,
+	        .array_offset = FIELD(listener_config, tls.certificates, struct certificate_config *),
+	        .count_offset = FIELD(listener_config, tls.n_certificates, size_t),
+	        .element_size = sizeof(struct certificate_config),
+	        .max = CONFIG_MAX_CERTIFICATES,
+	        .labelled = true,
+	        .label_offset = FIELD(certificate_config, cert, const char *),
+	        .help = "At least one. The name that a client asks for (SNI) decides: an exact name of a certificate, else one with a "
+	                "wildcard (*.example.org), else the first of the list. Two of one name, one with an RSA and one with an ECDSA "
+	                "key, are a pair: the client gets the one that it can verify, ECDSA first." },
 	[OBJECT_LISTENER_TIMEOUT] = { .parent = OBJECT_LISTENER, .key = "timeout", .help = "How long a connection may take." },
 	[OBJECT_UPSTREAM] = { .parent = OBJECT_TOP,
 	        .key = "upstreams",
@@ -113,6 +163,10 @@ const struct object_row object_rows[N_OBJECTS] = {
 	[OBJECT_UPSTREAM_TCP] = { .parent = OBJECT_UPSTREAM,
 	        .key = "tcp",
 	        .help = "Socket options of the connections to the servers; see tcp(7)." },
+	[OBJECT_UPSTREAM_TLS] = { .parent = OBJECT_UPSTREAM,
+	        .key = "tls",
+	        .switch_key = "enabled",
+	        .help = "Speak TLS to the servers. Without this group bytes go to them as they are." },
 };
 
 const struct option *option_find(enum object object, const char *key)
@@ -147,9 +201,12 @@ size_t option_keys(enum object object, const char *out[], size_t size)
 bool object_is_on(enum object object, const void *base)
 {
 	const char *key = object_rows[object].switch_key;
+	size_t offset = object_rows[object].switch_offset, count = 1;
 
+	if (offset != 0)
+		memcpy(&count, (const unsigned char *)base + offset, sizeof count);
 	if (key == NULL)
-		return true;
+		return count > 0;
 	const struct option *option = option_find(object, key);
 	const unsigned char *at = (const unsigned char *)base + option->offset;
 	uint32_t word;
@@ -159,6 +216,8 @@ bool object_is_on(enum object object, const void *base)
 		memcpy(&text, at, sizeof text);
 		return text != NULL && *text != '\0';
 	}
+	if (option->type == OPTION_BOOL)
+		return *at != 0;
 	memcpy(&word, at, sizeof word);
 	if (option->type != OPTION_DURATION)
 		return word != 0;
@@ -191,7 +250,9 @@ bool object_is_of_use(enum object object, const void *base)
 
 bool option_is_of_use(const struct option *option, const void *base)
 {
-	return object_is_of_use(option->object, base) && has_word(option->object, option->only_with, option->only_words, base);
+	/* of a list base is one of its elements, which would not be there */
+	bool in_use = object_rows[option->object].list || object_is_of_use(option->object, base);
+	return in_use && has_word(option->object, option->only_with, option->only_words, base);
 }
 
 bool option_has_effect(const struct option *option, const void *base)

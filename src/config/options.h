@@ -18,12 +18,18 @@ enum object {
 	OBJECT_DRAIN,
 	OBJECT_ADMIN,
 	OBJECT_RESOLVER,
+	OBJECT_TLS,
 	OBJECT_LISTENER,
+	OBJECT_LISTENER_ROUTE,
+	OBJECT_LISTENER_HELLO,
+	OBJECT_LISTENER_ACCEPT_PROXY,
 	OBJECT_LISTENER_RATE_LIMIT,
 	OBJECT_LISTENER_BANDWIDTH,
 	OBJECT_LISTENER_TCP,
 	OBJECT_LISTENER_UDP,
 	OBJECT_LISTENER_TIMEOUT,
+	OBJECT_LISTENER_TLS,
+	OBJECT_CERTIFICATE,
 	OBJECT_UPSTREAM,
 	OBJECT_SERVER,
 	OBJECT_UPSTREAM_TIMEOUT,
@@ -34,6 +40,7 @@ enum object {
 	OBJECT_UPSTREAM_QUEUE,
 	OBJECT_UPSTREAM_POOL,
 	OBJECT_UPSTREAM_TCP,
+	OBJECT_UPSTREAM_TLS,
 	N_OBJECTS
 };
 
@@ -47,9 +54,14 @@ struct object_row {
 	size_t count_offset; /* a list: of their number, a size_t */
 	size_t element_size;
 	size_t max; /* a list: elements, over all parents together */
+	/* A list whose elements are told apart by another text than their setting "name": where that is. */
+	bool labelled;
+	size_t label_offset;
 	/* A group that is off when it is not written: the key of the setting in it that is 0 then, a number, a duration or an enum, or
-	 * empty, a target. */
+	 * empty, a target, or false. */
 	const char *switch_key;
+	/* A group that is off where a list beside it has no elements: the offset of their number, a size_t; 0 = none. */
+	size_t switch_offset;
 	/* A group that has a use only with some values of an enum in its parent, as a setting may have (struct option). */
 	const char *only_with;
 	uint32_t only_words;

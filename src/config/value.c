@@ -371,6 +371,16 @@ bool value_is_hidden(const struct option *option, const void *base)
 	return text != NULL && text[0] != '\0';
 }
 
+bool value_is_absent(const struct option *option, const void *base)
+{
+	const char *text;
+
+	if (option->type != OPTION_NAME)
+		return false;
+	memcpy(&text, (const unsigned char *)base + option->offset, sizeof text);
+	return text == NULL;
+}
+
 void value_add(const struct option *option, const void *base, struct text *out)
 {
 	types[option->type]->show(option, base, out);

@@ -23,6 +23,8 @@ void value_set_default(const struct option *option, bool in_group, void *base);
 /* What stands for a secret that is not told, and whether the setting has a secret to keep. */
 #define VALUE_HIDDEN "(hidden)"
 bool value_is_hidden(const struct option *option, const void *base);
+/* A name that is not set: there is nothing to write. */
+bool value_is_absent(const struct option *option, const void *base);
 
 /* What is in base, or, of a list, in one of its elements, as it would be written. */
 void value_add(const struct option *option, const void *base, struct text *out);

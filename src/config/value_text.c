@@ -9,7 +9,7 @@
 void value_add_quoted(struct text *out, const char *s)
 {
 	text_add(out, "\"");
-	for (; *s != '\0'; s++) {
+	for (; s != NULL && *s != '\0'; s++) {
 		if ((unsigned char)*s < 0x20 || *s == 0x7f)
 			text_add(out, "\\x%02x", (unsigned)*s);
 		else

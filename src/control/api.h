@@ -101,7 +101,7 @@ void api_answered(struct api *api, uint32_t number, int error, int fd);
 
 api_fn api_page, api_health, api_status, api_settings, api_metrics;
 api_fn api_servers, api_server, api_server_enable, api_server_disable, api_server_drain, api_server_weight, api_reset;
-api_fn api_reload, api_drain, api_undrain;
+api_fn api_reload, api_certificates, api_drain, api_undrain;
 api_fn api_connections, api_kill, api_why;
 
 #endif

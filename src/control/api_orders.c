@@ -1,4 +1,4 @@
-/* What only the master can do: POST /reload, /drain, /undrain. */
+/* What only the master can do: POST /reload, /certs/reload, /drain, /undrain. */
 #include <errno.h>
 #include <string.h>
 
@@ -43,6 +43,12 @@ void api_reload(struct api_call *call)
 {
 	log_order(call, "reload");
 	api_order(call, CONTROL_ASK_RELOAD, 0, on_ordered);
+}
+
+void api_certificates(struct api_call *call)
+{
+	log_order(call, "reload of certificates");
+	api_order(call, CONTROL_ASK_CERTIFICATES, 0, on_ordered);
 }
 
 void api_drain(struct api_call *call)

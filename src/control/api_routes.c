@@ -21,6 +21,7 @@ const struct route api_routes[] = {
 	END("/connections/*", api_kill),
 	LOOK("/why", api_why, ADMIN),
 	DO("/reload", api_reload),
+	DO("/certs/reload", api_certificates),
 	DO("/drain", api_drain, KEYS("timeout")),
 	DO("/undrain", api_undrain),
 	LOOK("/servers", api_servers, ADMIN),

@@ -15,21 +15,50 @@ static bool has_usable_server(const struct snapshot *snapshot, const char *upstr
 	return false;
 }
 
+struct verdict {
+	size_t served, unserved;
+};
+
+static void count(const struct snapshot *snapshot, const char *upstream, struct verdict *verdict)
+{
+	bool usable = has_usable_server(snapshot, upstream);
+	verdict->served += usable;
+	verdict->unserved += !usable;
+}
+
+/* Where one has routes alone, they lead to the upstreams that no listener has for itself. */
+static void count_routed(const struct snapshot *snapshot, struct verdict *verdict)
+{
+	for (size_t i = 0; i < snapshot->n_upstreams; i++) {
+		const struct snapshot_upstream *upstream = &snapshot->upstreams[i];
+		bool own = false;
+		for (size_t j = 0; j < snapshot->n_listeners; j++)
+			own = own || (snapshot->listeners[j].in_use && strcmp(snapshot->listeners[j].upstream, upstream->name) == 0);
+		if (upstream->in_use && !own)
+			count(snapshot, upstream->name, verdict);
+	}
+}
+
 /* "ok": new clients are accepted, and for all listeners there is a server; "degraded": not for all; "down": for none; or the state in which
  * nobody is accepted. */
 static const char *judge(const struct snapshot *snapshot)
 {
-	size_t served = 0, unserved = 0;
+	struct verdict verdict = { .served = 0 };
+	bool routed = false;
 	if (snapshot->state != INSTANCE_RUNNING && snapshot->state != INSTANCE_RELOADING)
 		return instance_state_name(snapshot->state);
 	for (size_t i = 0; i < snapshot->n_listeners; i++) {
-		if (!snapshot->listeners[i].in_use)
+		const struct snapshot_listener *listener = &snapshot->listeners[i];
+		if (!listener->in_use)
 			continue;
-		bool usable = has_usable_server(snapshot, snapshot->listeners[i].upstream);
-		served += usable;
-		unserved += !usable;
+		if (listener->upstream[0] != '\0')
+			count(snapshot, listener->upstream, &verdict);
+		else
+			routed = true;
 	}
-	return unserved == 0 ? "ok" : served > 0 ? "degraded" : "down";
+	if (routed)
+		count_routed(snapshot, &verdict);
+	return verdict.unserved == 0 ? "ok" : verdict.served > 0 ? "degraded" : "down";
 }
 
 void api_health(struct api_call *call)
@@ -98,6 +127,7 @@ void api_status(struct api_call *call)
 		document_reloads(emit, snapshot);
 		document_workers(emit, snapshot);
 		document_listeners(emit, snapshot);
+		document_certificates(emit, snapshot);
 		document_upstreams(emit, snapshot);
 		emit_close(emit, '}');
 		api_text_end_json(call, &text, 200);

@@ -60,13 +60,15 @@ void checks_describe(const struct upstream_config *upstream, struct prober_setti
 		.interval_ns = health->interval_ns, .fast_interval_ns = health->fast_interval_ns, .timeout_ns = health->timeout_ns
 	};
 	out->rules = (struct probe_rules){ .kind = kinds[health->type], .user = health->user, .silent = health->silent };
-	out->rules.introduced = upstream->send_proxy != SEND_PROXY_OFF;
+	out->rules.introduced = upstream->send_proxy == SEND_PROXY_OFF ? 0 : upstream->send_proxy == SEND_PROXY_V1 ? 1 : 2;
 	if (health->type == HEALTH_TYPE_TCP || health->type == HEALTH_TYPE_UDP) {
 		out->rules.send = health->sent.bytes;
 		out->rules.send_count = health->sent.count;
 		out->rules.expect = health->expected.bytes;
 		out->rules.expect_count = health->expected.count;
 	}
+	if (upstream->source_kind == SOURCE_ADDRESS) /* there is no client here */
+		out->source.addr = upstream->source_addr;
 	out->http.path = health->path;
 	out->http.host = health->host;
 	out->http.expect = http ? health->expect : "";

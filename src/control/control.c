@@ -12,6 +12,7 @@
 #include "control/names.h"
 #include "control/prober.h"
 #include "control/resolver.h"
+#include "control/watch.h"
 #include "os/channel.h"
 #include "os/signals.h"
 #include "os/title.h"
@@ -29,7 +30,8 @@ struct control {
 	struct names *names;   /* NULL in the trial, at rest, and where there are none */
 	struct api *api;
 	struct log_writer *log_writer;
-	bool working; /* no longer in the trial */
+	struct watch *watch; /* files of certificates; NULL at rest, and where there are none */
+	bool working;        /* no longer in the trial */
 	struct loop_io channel_io;
 	struct loop_timer beat;
 	struct loop_timer last;   /* answers that are not done by then are not given */
@@ -121,6 +123,11 @@ static void raise_epochs(const struct control_args *args)
 	bells_ring_all(args->bells);
 }
 
+static void on_certificates(void *arg)
+{
+	say(arg, CONTROL_CERTIFICATES);
+}
+
 /* From here on nobody else writes. What a predecessor changed last it may not have told. */
 static void go(struct control *control)
 {
@@ -136,11 +143,16 @@ static void go(struct control *control)
 	int error = named ? names_new(control->loop, control->args, control->checks, &control->names) : 0;
 	if (error)
 		log_error("cannot watch the names of servers: %s; their addresses stay", strerror(-error));
+	error = control->watch ? watch_start(control->watch, control->loop, on_certificates, control) : 0;
+	if (error)
+		log_error("cannot watch the files of certificates: %s; what changes is taken over at a reload", strerror(-error));
 	api_open(control->api);
 }
 
 static void rest(struct control *control)
 {
+	watch_free(control->watch);
+	control->watch = NULL;
 	names_free(control->names);
 	control->names = NULL;
 	checks_free(control->checks);
@@ -281,7 +293,8 @@ static int set_up(struct control *control)
 {
 	const struct control_args *args = control->args;
 	struct token token = { 0 };
-	read_token(args->config, &token); /* which may be for the eyes of root alone */
+	read_token(args->config, &token);          /* which may be for the eyes of root alone */
+	control->watch = watch_open(args->config); /* the same of folders */
 	int error = privileges_drop(args->identity);
 	if (error) {
 		log_error("cannot give up privileges (become %s): %s", args->identity->user, strerror(-error));
@@ -336,6 +349,7 @@ out:
 	api_free(control.api);
 	log_writer_flush(control.log_writer, 0);
 	log_writer_free(control.log_writer);
+	watch_free(control.watch);
 	names_free(control.names);
 	checks_free(control.checks);
 	loop_free(control.loop);

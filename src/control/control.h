@@ -30,6 +30,8 @@ enum control_message {
 	CONTROL_ASK_RELOAD,
 	CONTROL_ASK_DRAIN, /* value_ns: how long connections may go on, UINT64_MAX = as the settings say */
 	CONTROL_ASK_UNDRAIN,
+	CONTROL_ASK_CERTIFICATES, /* read certificates again */
+	CONTROL_CERTIFICATES,     /* the same, for files of them changed: nobody waits for an answer */
 	/* master to control */
 	CONTROL_GO,         /* nobody else writes any more */
 	CONTROL_LOG,        /* comes with a descriptor: log there from now on */

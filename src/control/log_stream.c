@@ -47,21 +47,41 @@ static const char *copy_name(char *out, size_t size, const char *shared)
 	return out;
 }
 
+static const char *copy_text(char *out, const char *text, size_t length)
+{
+	memcpy(out, text, length);
+	out[length] = '\0';
+	return out;
+}
+
+static size_t texts_length(const struct access_record *record)
+{
+	size_t sum = 0;
+	for (size_t i = 0; i < N_ACCESS_TEXTS; i++)
+		sum += record->text_lengths[i];
+	return sum;
+}
+
 static bool add_record(const struct log_stream *stream, uint32_t seat, const void *bytes, size_t length, struct text *out)
 {
 	const struct shm *shm = stream->shm;
 	struct access_record record;
 	char listener[SHM_NAME_SIZE] = "", upstream[SHM_NAME_SIZE] = "", server[SHM_ADDRESS_SIZE];
-	if (length != sizeof record)
+	char texts[N_ACCESS_TEXTS][ACCESS_TEXT_MOST + 1];
+	if (length < sizeof record)
 		return false;
 	memcpy(&record, bytes, sizeof record);
-	if (!access_record_is_sound(&record))
+	if (!access_record_is_sound(&record) || length != sizeof record + texts_length(&record))
 		return false;
 	struct access_entry entry = { .record = &record, .unix_ns = record.at_ns + (uint64_t)stream->unix_offset_ns, .seat = seat };
 	entry.listener = record.listener < shm->dims.listeners ? copy_name(listener, sizeof listener, shm->listeners[record.listener].name)
 	                                                       : listener;
 	entry.upstream =
 	        record.upstream < SHM_UPSTREAMS ? copy_name(upstream, sizeof upstream, shm->upstreams[record.upstream].name) : upstream;
+	const char *text = (const char *)bytes + sizeof record;
+	for (size_t i = 0; i < N_ACCESS_TEXTS; text += record.text_lengths[i++])
+		if (record.text_lengths[i])
+			entry.texts[i] = copy_text(texts[i], text, record.text_lengths[i]);
 	if (record.server < shm->dims.servers)
 		entry.server = copy_name(server, sizeof server, shm->servers[record.server].name);
 	log_add_head(out, stream->sink,

@@ -4,10 +4,13 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "shm/reasons.h"
+
 /* Errors that every other server would have met, too. EADDRNOTAVAIL: all local ports are taken. */
 static bool is_ours(int error)
 {
-	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM || error == -ENOSPC || error == -EADDRNOTAVAIL;
+	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM || error == -ENOSPC ||
+	       error == -EADDRNOTAVAIL || error == -ENONET;
 }
 
 static enum health_result result_of(int error)
@@ -31,5 +34,6 @@ void outcome_not_connected(struct outcome *outcome, int error)
 	outcome->result = result_of(error);
 	outcome->detail = (uint32_t)-error;
 	/* Only a unix socket says EAGAIN. */
-	snprintf(outcome->reason, sizeof outcome->reason, "cannot connect: %s", error == -EAGAIN ? "Its queue is full" : strerror(-error));
+	snprintf(outcome->reason, sizeof outcome->reason, "cannot connect: %s",
+	        error == -EAGAIN ? "Its queue is full" : reason_connect_words(-error));
 }

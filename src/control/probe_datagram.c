@@ -43,16 +43,18 @@ static int send_once(const struct probe_datagram *datagram)
 }
 
 /* A socket that hears of the server alone, and of what ICMP says about it. */
-static int open_connected(const struct addr *addr)
+static int open_connected(const struct addr *addr, const struct dial_source *source)
 {
 	int fd = socket(addr->sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, &addr->sa, addr->length) == 0)
+	int error = dial_bind(fd, addr->sa.sa_family, source);
+	if (!error && connect(fd, &addr->sa, addr->length) < 0)
+		error = -errno;
+	if (!error)
 		return fd;
-	int error = errno;
 	close(fd);
-	return -error;
+	return error;
 }
 
 static uint64_t half_of(const struct probe_rules *rules, uint64_t timeout_ns)
@@ -61,11 +63,11 @@ static uint64_t half_of(const struct probe_rules *rules, uint64_t timeout_ns)
 	return rules->silent && half_ns > SILENCE_MOST_NS ? SILENCE_MOST_NS : half_ns;
 }
 
-int probe_datagram_start(struct loop *loop, const struct addr *addr, const struct probe_rules *rules, uint64_t timeout_ns, outcome_fn *done,
-        void *arg, struct probe_datagram **out)
+int probe_datagram_start(struct loop *loop, const struct addr *addr, const struct dial_source *source, const struct probe_rules *rules,
+        uint64_t timeout_ns, outcome_fn *done, void *arg, struct probe_datagram **out)
 {
 	struct probe_datagram *datagram = malloc(sizeof *datagram);
-	int fd = datagram ? open_connected(addr) : -ENOMEM;
+	int fd = datagram ? open_connected(addr, source) : -ENOMEM;
 	if (fd < 0) {
 		free(datagram);
 		return fd;

@@ -14,13 +14,14 @@
 
 #include "base/addr.h"
 #include "control/outcome.h"
+#include "net/dial.h"
 #include "os/loop.h"
 
 struct probe_datagram;
 
 /* Begin. The rules stay the caller's for as long as the attempt. 0 and *out, or a negative errno: for outcome_not_connected(). */
-must_check int probe_datagram_start(struct loop *loop, const struct addr *addr, const struct probe_rules *rules, uint64_t timeout_ns,
-        outcome_fn *done, void *arg, struct probe_datagram **out);
+must_check int probe_datagram_start(struct loop *loop, const struct addr *addr, const struct dial_source *source,
+        const struct probe_rules *rules, uint64_t timeout_ns, outcome_fn *done, void *arg, struct probe_datagram **out);
 void probe_datagram_stop(struct probe_datagram *datagram);
 /* What it waits for: the rest of "timed out waiting for". */
 const char *probe_datagram_awaits(const struct probe_datagram *datagram);

@@ -25,6 +25,7 @@ struct probe_http {
 struct probe_http_check {
 	struct probe_http *http;
 	const struct probe_http_rules *rules;
+	const struct dial_source *source; /* or NULL */
 	const struct addr *addr;
 	outcome_fn *done;
 	void *arg;
@@ -167,10 +168,11 @@ static void let_go(struct probe_http_check *check)
 static int open_socket(struct probe_http_check *check)
 {
 	int fd = socket(check->addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int own_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int error = fd < 0 ? -errno : dial_bind(fd, check->addr->sa.sa_family, check->source);
+	int own_fd = error ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
 	if (own_fd < 0) {
-		check->open_error = -errno;
+		check->open_error = error ? error : -errno;
 		if (fd >= 0)
 			close(fd);
 		return CURL_SOCKET_BAD;
@@ -325,6 +327,8 @@ static CURLcode set_request(struct probe_http_check *check)
 	SET(CURLOPT_FRESH_CONNECT, 1L);
 	SET(CURLOPT_FORBID_REUSE, 1L);
 	SET(CURLOPT_NOSIGNAL, 1L);
+	if (check->rules->introduced)
+		SET(CURLOPT_HAPROXYPROTOCOL, 1L);
 	if (check->rules->tls) {
 		SET(CURLOPT_SSL_VERIFYPEER, (long)check->rules->verify);
 		SET(CURLOPT_SSL_VERIFYHOST, check->rules->verify ? 2L : 0L);
@@ -356,15 +360,15 @@ static void free_check(struct probe_http_check *check)
 	free(check);
 }
 
-int probe_http_start(struct probe_http *http, const struct addr *addr, const struct probe_http_rules *rules, outcome_fn *done, void *arg,
-        struct probe_http_check **out)
+int probe_http_start(struct probe_http *http, const struct addr *addr, const struct dial_source *source,
+        const struct probe_http_rules *rules, outcome_fn *done, void *arg, struct probe_http_check **out)
 {
 	struct probe_http_check *check = calloc(1, sizeof *check);
 
 	if (!check)
 		return -ENOMEM;
 	*check = (struct probe_http_check){
-		.http = http, .rules = rules, .addr = addr, .done = done, .arg = arg, .curl_fd = -1, .own_fd = -1
+		.http = http, .rules = rules, .source = source, .addr = addr, .done = done, .arg = arg, .curl_fd = -1, .own_fd = -1
 	};
 	loop_io_init(&check->io, on_ready);
 	check->easy = libcurl.easy_init();

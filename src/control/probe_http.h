@@ -14,6 +14,7 @@
 #include "base/status_set.h"
 #include "control/linger.h"
 #include "control/outcome.h"
+#include "net/dial.h"
 
 enum { PROBE_HTTP_BYTES = 64 << 10, PROBE_HTTP_TEXT_MAX = 1024 };
 
@@ -23,8 +24,9 @@ struct probe_http_rules {
 	const char
 	        *host; /* the Host header, and with TLS the name that is asked for and verified: "name" or "name:port"; "" = the address */
 	struct status_set expect;
-	bool verify;    /* TLS: the certificate */
-	const char *ca; /* TLS: a file with certificates to verify with; "" = the system's */
+	bool verify;     /* TLS: the certificate */
+	bool introduced; /* behind a header of the PROXY protocol, version 1, with the ends of the connection itself */
+	const char *ca;  /* TLS: a file with certificates to verify with; "" = the system's */
 };
 
 struct probe_http;       /* all checks */
@@ -42,8 +44,8 @@ must_check struct probe_http *probe_http_new(struct linger_set *linger);
 void probe_http_free(struct probe_http *http);
 
 /* Begin. Rules and address stay the caller's for as long as the attempt. 0 and *out, or a negative errno: for outcome_not_connected(). */
-must_check int probe_http_start(struct probe_http *http, const struct addr *addr, const struct probe_http_rules *rules, outcome_fn *done,
-        void *arg, struct probe_http_check **out);
+must_check int probe_http_start(struct probe_http *http, const struct addr *addr, const struct dial_source *source,
+        const struct probe_http_rules *rules, outcome_fn *done, void *arg, struct probe_http_check **out);
 void probe_http_stop(struct probe_http_check *check);
 const char *probe_http_awaits(const struct probe_http_check *check);
 

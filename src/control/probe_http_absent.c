@@ -23,7 +23,7 @@ enum { THERE_IS_LIBCURL = 0 };
 /* clang-format off */
 #define UNUSED __attribute__((unused))
 
-int probe_http_start(UNUSED struct probe_http *http, UNUSED const struct addr *addr, UNUSED const struct probe_http_rules *rules,
+int probe_http_start(UNUSED struct probe_http *http, UNUSED const struct addr *addr, UNUSED const struct dial_source *source, UNUSED const struct probe_http_rules *rules,
 	UNUSED outcome_fn *done, UNUSED void *arg, UNUSED struct probe_http_check **out) { ensure(THERE_IS_LIBCURL); return 0; }
 void probe_http_stop(UNUSED struct probe_http_check *check) { ensure(THERE_IS_LIBCURL); }
 const char *probe_http_awaits(UNUSED const struct probe_http_check *check) { ensure(THERE_IS_LIBCURL); return NULL; }

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "net/dial.h"
+#include "proto/proxy_write.h"
 
 struct probe_stream {
 	struct loop_io io;
@@ -22,8 +23,8 @@ struct probe_stream {
 
 static void on_ready(struct loop_io *io, int events);
 
-int probe_stream_start(struct linger_set *linger, const struct addr *addr, const struct probe_rules *rules, outcome_fn *done, void *arg,
-        struct probe_stream **out)
+int probe_stream_start(struct linger_set *linger, const struct addr *addr, const struct dial_source *source,
+        const struct probe_rules *rules, outcome_fn *done, void *arg, struct probe_stream **out)
 {
 	static const struct tcp_config plain;
 	struct probe_stream *stream = malloc(sizeof *stream);
@@ -32,7 +33,8 @@ int probe_stream_start(struct linger_set *linger, const struct addr *addr, const
 		free(stream);
 		return fd;
 	}
-	int error = dial_connect(fd, addr);
+	int error = dial_bind(fd, addr->sa.sa_family, source);
+	error = error ? error : dial_connect(fd, addr);
 	loop_io_init(&stream->io, on_ready);
 	if (error == 0 || error == -EINPROGRESS)
 		error = loop_io_set(linger->loop, &stream->io, fd, LOOP_WRITE); /* also where connected already: done() comes later */
@@ -73,6 +75,19 @@ static void finish(struct probe_stream *stream, const struct outcome *outcome)
 
 	probe_stream_stop(stream);
 	done(arg, outcome);
+}
+
+/* What the server awaits before all else, if its proxies introduce clients. The socket has room for it. */
+static void introduce(struct probe_stream *stream)
+{
+	static const struct proxy_ends nobody;
+	char header[PROXY_V2_BARE_MOST];
+	const char *bytes;
+	int more = probe_output(&stream->probe, &bytes) > 0 ? MSG_MORE : 0;
+	int length = stream->rules->introduced == 1 ? (int)proxy_write_v1(&nobody, header)
+	                                            : proxy_write_v2(&nobody, NULL, 0, false, header, sizeof header);
+
+	stream->deaf = send(stream->fd, header, (size_t)length, MSG_NOSIGNAL | more) != length;
 }
 
 static void send_output(struct probe_stream *stream)
@@ -157,6 +172,8 @@ static void on_ready(struct loop_io *io, int events)
 		if (!connect_ends(stream))
 			return;
 		verdict = probe_begin(&stream->probe, stream->rules);
+		if (stream->rules->introduced)
+			introduce(stream);
 	} else if (events & LOOP_READ) {
 		verdict = listen_to(stream, &outcome);
 	}

@@ -26,6 +26,7 @@ struct plan {
 	uint64_t key;
 	struct probe_rules rules;
 	struct probe_http_rules http;
+	struct dial_source source;
 	size_t n_addrs;
 	struct addr addrs[]; /* and behind them the texts of the rules */
 };
@@ -62,6 +63,7 @@ static struct probe_http_rules http_rules(const struct prober_settings *settings
 {
 	return (struct probe_http_rules){
 		.tls = settings->rules.kind == PROBE_HTTPS,
+		.introduced = settings->rules.introduced != 0,
 		.path = text_or(settings->http.path, "/"),
 		.host = text_or(settings->http.host, ""),
 		.verify = settings->http.verify,
@@ -134,6 +136,7 @@ static struct plan *new_plan(const struct prober_settings *settings)
 	if (is_http(rules.kind))
 		ensure(status_set_parse(text_or(settings->http.expect, "2xx"), &http.expect, &why) == 0);
 	plan->key = settings->key;
+	plan->source = settings->source;
 	plan->n_addrs = settings->n_addrs;
 	memcpy(plan->addrs, settings->addrs, addrs_bytes);
 	plan->rules = rules;
@@ -218,13 +221,14 @@ static int start(struct prober_target *target)
 {
 	const struct plan *plan = target->plan;
 	const struct addr *addr = &plan->addrs[target->addr];
+	const struct dial_source *source = plan->source.addr.length ? &plan->source : NULL;
 
 	if (is_http(plan->rules.kind))
-		return probe_http_start(target->prober->http, addr, &plan->http, on_outcome, target, &target->http);
+		return probe_http_start(target->prober->http, addr, source, &plan->http, on_outcome, target, &target->http);
 	if (plan->rules.kind == PROBE_UDP)
 		return probe_datagram_start(
-		        target->prober->loop, addr, &plan->rules, target->entry.timeout_ns, on_outcome, target, &target->datagram);
-	return probe_stream_start(&target->prober->linger, addr, &plan->rules, on_outcome, target, &target->stream);
+		        target->prober->loop, addr, source, &plan->rules, target->entry.timeout_ns, on_outcome, target, &target->datagram);
+	return probe_stream_start(&target->prober->linger, addr, source, &plan->rules, on_outcome, target, &target->stream);
 }
 
 static void try_addresses(struct prober_target *target)

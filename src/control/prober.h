@@ -11,6 +11,7 @@
 #define AEGIS_CONTROL_PROBER_H
 
 #include "base/addr.h"
+#include "net/dial.h"
 #include "os/loop.h"
 #include "proto/probe.h"
 #include "shm/health.h"
@@ -23,7 +24,8 @@ enum { PROBER_MAX_ADDRESSES = 8, PROBER_MAX_IN_FLIGHT = 256 };
 struct prober_settings {
 	uint64_t key; /* the caller's name for it */
 	const struct addr *addrs;
-	size_t n_addrs; /* 1 to PROBER_MAX_ADDRESSES */
+	size_t n_addrs;            /* 1 to PROBER_MAX_ADDRESSES */
+	struct dial_source source; /* no address: from where the kernel likes */
 	struct probe_rules rules;
 	struct {
 		const char *path;   /* NULL = "/" */

@@ -1,5 +1,8 @@
 #include "house/clerk.h"
 
+#include <string.h>
+
+#include "house/caller.h"
 #include "house/house.h"
 
 static void describe(const struct visit *visit, struct roll_row *out)
@@ -19,6 +22,8 @@ static void describe(const struct visit *visit, struct roll_row *out)
 		.up_datagrams = moments.datagrams[FROM_CLIENT],
 		.down_datagrams = moments.datagrams[FROM_SERVER] };
 	record_address_of(&out->client, &visit->peer);
+	if (visit->caller)
+		memcpy(out->name, visit->caller->name, sizeof out->name - 1);
 }
 
 static void list(struct house *house, const struct roll_request *request)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "house/caller.h"
 
 static_assert((int)CONFIG_MAX_LISTENERS <= UINT16_MAX && (int)CONFIG_MAX_SERVERS < (int)ROLL_NO_SERVER, "a row fits into a record");
 static_assert(sizeof(((struct record *)0)->closed) == sizeof(((struct record *)0)->words), "all of the record is written");
@@ -63,6 +64,18 @@ void flight_accepted(const struct visit *visit)
 	publish(visit);
 }
 
+void flight_introduced(const struct visit *visit, int version, bool known)
+{
+	if (!is_on(visit))
+		return;
+	struct record *record = begin(visit, RECORD_INTRODUCED);
+	record->row = listener_row(visit);
+	record->detail = (uint8_t)version;
+	record->number = known;
+	record_address_of(&record->client, &visit->peer);
+	publish(visit);
+}
+
 /* --- refused ----------------------------------------------------------------------------------------------------------------- */
 
 /* The door has said no; which rule did is asked again. */
@@ -116,6 +129,25 @@ void flight_refused(const struct visit *visit, enum reason reason)
 	publish(visit);
 }
 
+/* --- where to ----------------------------------------------------------------------------------------------------------------- */
+
+static_assert(sizeof((struct record){ 0 }.route.name) < CALLER_NAME_SIZE, "it may be cut");
+
+void flight_routed(const struct visit *visit, bool found)
+{
+	const struct caller *caller = visit->caller;
+	if (!is_on(visit))
+		return;
+	struct record *record = begin(visit, RECORD_ROUTED);
+	size_t length = strlen(caller->name), most = sizeof record->route.name - 1;
+	record->row = listener_row(visit);
+	record->detail = found;
+	record->number = visit->upstream ? visit->upstream->row : UINT32_MAX;
+	record->route.flags = (uint8_t)((length > most ? RECORD_ROUTE_CUT : 0) | (caller->ech ? RECORD_ROUTE_ECH : 0));
+	memcpy(record->route.name, caller->name, length < most ? length : most);
+	publish(visit);
+}
+
 /* --- a server ---------------------------------------------------------------------------------------------------------------- */
 
 void flight_chosen(const struct visit *visit)
@@ -124,7 +156,7 @@ void flight_chosen(const struct visit *visit)
 		return;
 	struct record *record = begin(visit, RECORD_CHOSEN);
 	record->row = server_row(visit);
-	record->choice = visit->entrance->upstream->last;
+	record->choice = visit->upstream->last;
 	publish(visit);
 }
 
@@ -135,9 +167,9 @@ void flight_not_chosen(const struct visit *visit, enum record_want want)
 	struct record *record = begin(visit, RECORD_NOT_CHOSEN);
 	record->row = ROLL_NO_SERVER;
 	record->detail = (uint8_t)want;
-	record->number = visit->entrance->upstream->row;
+	record->number = visit->upstream->row;
 	if (want != WANT_TURN)
-		record->choice = visit->entrance->upstream->last;
+		record->choice = visit->upstream->last;
 	publish(visit);
 }
 
@@ -148,7 +180,7 @@ void flight_in_line(const struct visit *visit)
 	const struct shm *shm = visit->entrance->house->shm;
 	struct record *record = begin(visit, RECORD_IN_LINE);
 	record->row = ROLL_NO_SERVER;
-	record->number = limit_used(shm, limit_upstream(shm, visit->entrance->upstream->row));
+	record->number = limit_used(shm, limit_upstream(shm, visit->upstream->row));
 	publish(visit);
 }
 
@@ -180,7 +212,7 @@ void flight_connect_failed(const struct visit *visit, const struct addr *addr, i
 	record->row = server_row(visit);
 	record->dial.error = (uint32_t)error;
 	record->dial.attempt = (uint8_t)(visit->n_tried + 1);
-	record->dial.attempts = (uint8_t)(visit->entrance->upstream->config->retries + 1);
+	record->dial.attempts = (uint8_t)(visit->upstream->config->retries + 1);
 	record->dial.last = last;
 	describe_address(record, addr);
 	publish(visit);

@@ -12,8 +12,12 @@
 void flight_begin(struct house *house, uint32_t generation, uint64_t bytes);
 
 void flight_accepted(const struct visit *visit);
+/* A proxy told who the client is; known: it speaks for somebody else. */
+void flight_introduced(const struct visit *visit, int version, bool known);
 /* Refused at the door, or for a limit of connections. */
 void flight_refused(const struct visit *visit, enum reason reason);
+/* Its caller is known, and with it its upstream; found: by a route. */
+void flight_routed(const struct visit *visit, bool found);
 /* It has a server; or got none for now, or for good. */
 void flight_chosen(const struct visit *visit);
 void flight_not_chosen(const struct visit *visit, enum record_want want);

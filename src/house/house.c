@@ -44,6 +44,7 @@ void house_enter(struct house *house, struct visit *visit)
 	house->newest = visit;
 	counter_add(&house->seat_row->accepts, 1);
 	visit->serial = record_serial(counter_get(&house->seat_row->accepts));
+	visit->upstream = visit->entrance->upstream;
 	set_count(house, house->n_visits + 1);
 }
 
@@ -86,7 +87,7 @@ void house_log_end(const struct visit *visit, enum reason reason)
 	        reason_name(reason), step_name(visit->step), reason_text(reason));
 }
 
-void house_log_connect_failure(const struct visit *visit, int error, bool last)
+void house_log_connect_failure(const struct visit *visit, int error, const char *text, bool last)
 {
 	struct server *server = visit->server;
 	uint64_t held_back;
@@ -96,8 +97,8 @@ void house_log_connect_failure(const struct visit *visit, int error, bool last)
 	const struct addr *addr = server_addr(server);
 	if (addr)
 		addr_format(addr, address, sizeof address);
-	log_warn("upstream %s: server %s (%s): cannot connect: %s; %s (%llu more failures not logged)",
-	        visit->entrance->upstream->config->name, server->config->name, address, strerror(error),
+	log_warn("upstream %s: server %s (%s): cannot connect: %s; %s (%llu more failures not logged)", visit->upstream->config->name,
+	        server->config->name, address, text ? text : reason_connect_words(error),
 	        last ? "giving the client up" : "trying another server", (unsigned long long)held_back);
 }
 
@@ -160,7 +161,7 @@ int entrance_init(struct entrance *entrance, struct house *house, const struct v
 	*entrance = (struct entrance){ .config = config,
 		.kind = kind,
 		.house = house,
-		.upstream = &house->upstreams[config->upstream],
+		.upstream = config->upstream == CONFIG_NO_UPSTREAM ? NULL : &house->upstreams[config->upstream],
 		.row = shm_listener_row(house->shm, house->seat, shm_row),
 		.shm_row = shm_row,
 		.limit = limit_listener(shm_row) };

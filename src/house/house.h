@@ -8,6 +8,7 @@
 #include "house/access.h"
 #include "house/clerk.h"
 #include "house/visit.h"
+#include "tls/tls.h"
 
 struct house {
 	struct loop *loop;
@@ -23,6 +24,7 @@ struct house {
 	struct upstreams shared; /* by the upstreams */
 	struct visit *oldest, *newest;
 	uint32_t n_visits;
+	struct tls *tls; /* of the worker, which owns it; NULL: nothing here needs TLS */
 	struct access_log access;
 	struct recorder recorder;
 	struct clerk clerk;       /* who answers questions about the sessions */
@@ -87,8 +89,8 @@ void house_leave(struct house *house, struct visit *visit);
 
 /* For the log, at its level debug. */
 void house_log_end(const struct visit *visit, enum reason reason);
-/* The server of the session could not be reached; last: it is not tried again. */
-void house_log_connect_failure(const struct visit *visit, int error, bool last);
+/* The server of the session could not be reached; text says more than the errno, or NULL; last: it is not tried again. */
+void house_log_connect_failure(const struct visit *visit, int error, const char *text, bool last);
 
 /* End up to count sessions in which nothing is under way and no byte passed for quiet_ns, the oldest first. Returns how many. */
 uint32_t house_end_idle(struct house *house, uint32_t count, uint64_t quiet_ns, enum reason reason);

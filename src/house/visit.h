@@ -14,7 +14,9 @@
 #include "shm/roll.h"
 #include "upstream/upstream.h"
 
+struct caller;
 struct house;
+struct ssl_st;
 struct visit;
 
 /* What each kind keeps in its own way. */
@@ -33,6 +35,8 @@ struct visit_kind {
 	/* Nothing is under way in it, and no byte passed for quiet_ns. */
 	bool (*is_idle)(const struct visit *visit, uint64_t now_ns, uint64_t quiet_ns);
 	void (*tell)(const struct visit *visit, struct visit_moments *out);
+	/* The client's TLS, if it ends here, or NULL; the function may be NULL. */
+	struct ssl_st *(*secured)(const struct visit *visit);
 	/* Its server went down, and on_down = "close": end it, or go to another one. */
 	void (*server_fell)(struct visit *visit);
 };
@@ -42,8 +46,8 @@ struct entrance {
 	const struct listener_config *config;
 	const struct visit_kind *kind;
 	struct house *house;
-	struct upstream *upstream;
-	struct listener_row *row; /* this worker's counters */
+	struct upstream *upstream; /* of whoever does not ask for another one; NULL = there is none */
+	struct listener_row *row;  /* this worker's counters */
 	uint32_t shm_row;
 	uint32_t limit;  /* its connections over all workers */
 	uint32_t leaves; /* of max_connections: one in so many to others; 0 = it may have all */
@@ -55,7 +59,9 @@ enum { FROM_CLIENT, FROM_SERVER }; /* directions */
 struct visit {
 	struct visit *next, *prev; /* all of the worker, oldest first */
 	struct entrance *entrance;
-	struct server *server; /* held while not NULL */
+	struct upstream *upstream; /* its entrance's, unless the client asked for another one; NULL = not known (yet) */
+	struct server *server;     /* of that; held while not NULL */
+	struct caller *caller;     /* what is known of the client besides its address, or NULL */
 	uint64_t accepted_ns;
 	uint64_t step_ns;         /* when the step began */
 	uint64_t bytes[2];        /* by direction: what came from there, and was passed on */
@@ -70,7 +76,8 @@ struct visit {
 	bool waited : 1;       /* and had to, before it relayed */
 	bool client_spoke : 1; /* a byte came from the client */
 	bool server_spoke : 1;
-	bool judged : 1; /* how the connection goes is to be told: with a pass, when it is known */
+	bool proxied : 1; /* a proxy tells who the client is, or has told; until it relays */
+	bool judged : 1;  /* how the connection goes is to be told: with a pass, when it is known */
 };
 
 #endif

@@ -51,6 +51,7 @@ struct generation *generation_new(struct master *master, uint32_t number, struct
 		.config = config,
 		.listeners = listeners,
 		.places = *places,
+		.vault = -1,
 		.n_workers = n_workers,
 		.workers = workers };
 	loop_timer_init(&generation->deadline, on_deadline);
@@ -90,6 +91,8 @@ void generation_free(struct generation *generation)
 		forget_owner(&generation->workers[i]);
 	}
 	loop_timer_stop(generation->master->loop, &generation->deadline);
+	if (generation->vault >= 0)
+		close(generation->vault);
 	places_free(&generation->places, &generation->master->shm, &generation->master->boxes);
 	config_free(generation->config);
 	free(generation->listeners);
@@ -159,7 +162,10 @@ static _Noreturn void child_main(struct worker_process *worker, int channel, pid
 		.channel = channel,
 		.master = (int32_t)parent,
 		.identity = &master->identity,
+		.vault = generation->vault,
+		.tickets = master->tickets,
 		.descriptors = master->descriptors };
+	generation->vault = -1; /* it is this process's now */
 	owners_post(&master->owners, worker->owner, &args.post);
 	master_release_in_child(master, generation, worker->slot);
 	_exit(worker_run(&args));
@@ -273,6 +279,14 @@ bool generation_yielded(const struct generation *generation)
 	return true;
 }
 
+void generation_renew_certificates(struct generation *generation, int vault)
+{
+	if (generation->vault >= 0)
+		close(generation->vault);
+	generation->vault = vault;
+	tell_all(generation, &(struct channel_message){ .kind = MESSAGE_CERTIFICATES }, vault);
+}
+
 /* What others handed over to a worker that is dead is for any that runs; it waits for one to come. */
 static void pass_on_inboxes(struct master *master)
 {
@@ -343,6 +357,8 @@ void generation_release_in_child(const struct generation *generation)
 	for (uint32_t i = 0; generation && i < generation->n_workers; i++)
 		if (generation->workers[i].channel >= 0)
 			close(generation->workers[i].channel);
+	if (generation && generation->vault >= 0)
+		close(generation->vault);
 }
 
 bool generation_uses(const struct generation *generation, const struct listener *listener)

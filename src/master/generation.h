@@ -58,6 +58,7 @@ struct generation {
 	        listeners; /* [config->n_listeners], into the master's; NULL: closed before its time. Of one that drains they may be gone */
 	uint64_t yielded[CONFIG_MAX_LISTENERS / MESSAGE_LISTENERS]; /* UDP listeners that others read, by their number (yield.h) */
 	struct places places;
+	int vault; /* certificates and keys for its workers (master/keys.h); -1 = they need none */
 	uint32_t n_workers;
 	struct worker_process *workers; /* [n_workers] */
 };
@@ -90,6 +91,9 @@ bool generation_yielded(const struct generation *generation);
 void generation_listen_again(const struct generation *generation);
 /* Fork those workers that died while another master was in charge. */
 void generation_replace_dead(struct generation *generation);
+
+/* Other certificates for all its workers, and for those that take their place; takes over the descriptor. */
+void generation_renew_certificates(struct generation *generation, int vault);
 
 /* The engine that its first worker came up with, by name. */
 const char *generation_engine(const struct generation *generation);

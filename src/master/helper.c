@@ -192,7 +192,7 @@ void helper_answer(struct helper *helper, const struct asker *asker, int error, 
 
 static bool is_order(enum control_message kind)
 {
-	return kind == CONTROL_ASK_RELOAD || kind == CONTROL_ASK_DRAIN || kind == CONTROL_ASK_UNDRAIN;
+	return kind == CONTROL_ASK_RELOAD || kind == CONTROL_ASK_DRAIN || kind == CONTROL_ASK_UNDRAIN || kind == CONTROL_ASK_CERTIFICATES;
 }
 
 static void take_order(struct master *master, const struct asker *asker, uint32_t kind, uint64_t value_ns)
@@ -201,6 +201,8 @@ static void take_order(struct master *master, const struct asker *asker, uint32_
 		order_reload_for(master, asker);
 	else if (kind == CONTROL_ASK_DRAIN)
 		order_drain_for(master, asker, value_ns);
+	else if (kind == CONTROL_ASK_CERTIFICATES)
+		certificates_reload(master, asker);
 	else
 		order_undrain_for(master, asker);
 }
@@ -416,6 +418,8 @@ void helper_stop(struct helper *helper)
 static void hear(struct helper_process *process, enum control_message kind)
 {
 	struct helper *helper = helper_of(process);
+	if (process == &helper->running && kind == CONTROL_CERTIFICATES)
+		certificates_reload(process->master, NULL);
 	if (process != &helper->next)
 		return;
 	if (kind == CONTROL_CHECKED)

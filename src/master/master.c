@@ -120,6 +120,8 @@ static void on_tick(struct loop_timer *timer)
 	clear_orphans(master);
 	master_reap(master); /* SIGCHLD may stand for several; nothing is lost for longer than this */
 	helper_tick(&master->helper);
+	if (master->running && tickets_tick(master->tickets, master->running->config->tls.ticket_rotation_ns, clock_now_ns()))
+		log_debug("a new key for session tickets");
 	status_tick(master);
 	loop_timer_start(master->loop, &master->tick, TICK_NS);
 }
@@ -244,6 +246,9 @@ static int prepare(struct master *master, const struct config *config)
 	if (!master->loop)
 		return start_failed(master, "cannot make an event loop: out of descriptors or memory");
 	helper_init(&master->helper, master);
+	certificates_init(master);
+	if (tickets_new(&master->tickets))
+		return start_failed(master, "cannot make the keys of session tickets: out of memory, or the kernel has no random numbers");
 	loop_timer_init(&master->tick, on_tick);
 	loop_timer_init(&master->watchdog, on_watchdog);
 	loop_timer_init(&master->reclaim, master_on_reclaim);
@@ -268,6 +273,7 @@ static bool another_goes_on(const struct master *master)
 
 static void clean_up(struct master *master)
 {
+	certificates_fini(master);
 	upgrade_fini(master);
 	adopt_fini(master);
 	boxes_hand_over(&master->boxes, another_goes_on(master));
@@ -300,6 +306,7 @@ static void clean_up(struct master *master)
 	free(master->stats_path);
 	free(master->settings_path);
 	plan_free(&master->reload.plan);
+	tickets_close(master->tickets);
 }
 
 /* Load the settings. 0, or what the program exits with. */

@@ -9,6 +9,7 @@
 #include "base/log_sink.h"
 #include "config/config.h"
 #include "master/adopt.h"
+#include "master/certificates.h"
 #include "master/gates.h"
 #include "master/generation.h"
 #include "master/helper.h"
@@ -19,6 +20,7 @@
 #include "os/cpu.h"
 #include "os/privileges.h"
 #include "shm/layout.h"
+#include "tls/tickets.h"
 
 struct transition;
 
@@ -53,6 +55,8 @@ struct master {
 	struct boxes boxes;
 	struct owners owners; /* of UDP sessions */
 	struct helper helper;
+	struct certificates certificates;
+	struct tickets *tickets; /* keys of session tickets, for workers of all generations */
 	struct gates gates;
 	struct {
 		struct askers askers, later; /* of the reload that is under way, and of the one that follows it */

@@ -108,6 +108,8 @@ static void log_plan(const struct plan *plan)
 		log_info("plan: %s", bytes);
 }
 
+static void take_up_what_waits(struct master *master);
+
 void order_reload(struct master *master)
 {
 	struct config *config;
@@ -120,7 +122,7 @@ void order_reload(struct master *master)
 		master->upgrade.reload_asked = true;
 		return;
 	}
-	if (master->transition) {
+	if (master->transition || certificates_hold_reload(master)) {
 		log_info("a reload is under way: another one follows it");
 		master->reload_again = true;
 		return;
@@ -138,6 +140,11 @@ void order_reload(struct master *master)
 		return;
 	}
 	reload_plan_make(master, config);
+	/* Where no setting changed it may be for the certificates alone, and they need no new workers. */
+	if (master->reload.plan.count == 0 && certificates_first(master, config)) {
+		master_set_state(master, INSTANCE_RELOADING);
+		return;
+	}
 	log_plan(&master->reload.plan);
 	if (in_place_apply(master, config, &master->reload.plan, note, sizeof note)) {
 		reload_plan_settle(master);
@@ -148,9 +155,27 @@ void order_reload(struct master *master)
 	transition_begin(master, config);
 }
 
+void order_reload_after_certificates(
+        struct master *master, struct config *config, enum certificates_end end, const struct config_errors *errors)
+{
+	if (end == CERTIFICATES_SAME) {
+		log_plan(&master->reload.plan);
+		transition_begin(master, config);
+		return;
+	}
+	config_free(config);
+	if (end == CERTIFICATES_REFUSED)
+		plan_add_lines(&master->reload.plan, PLAN_ERROR, errors);
+	else
+		reload_plan_settle(master);
+	reload_ended(master, end == CERTIFICATES_CHANGED,
+	        end == CERTIFICATES_CHANGED ? "certificates changed, no setting" : "certificates cannot be used; see the log");
+	take_up_what_waits(master);
+}
+
 void order_reload_for(struct master *master, const struct asker *asker)
 {
-	struct askers *askers = master->transition ? &master->reload.later : &master->reload.askers;
+	struct askers *askers = master->transition || certificates_hold_reload(master) ? &master->reload.later : &master->reload.askers;
 	if (master->stopping)
 		helper_answer(&master->helper, asker, -ESHUTDOWN, "");
 	else if (upgrade_under_way(master) || !add_asker(askers, asker))
@@ -165,6 +190,19 @@ void order_undrain_for(struct master *master, const struct asker *asker)
 		answer_state(master, asker); /* there is nothing to do */
 	else
 		order_reload_for(master, asker);
+}
+
+/* What was asked for while a reload was under way. */
+static void take_up_what_waits(struct master *master)
+{
+	if (master->reload_again) {
+		master->reload_again = false;
+		master->reload.askers = master->reload.later;
+		master->reload.later.n = 0;
+		order_reload(master);
+	}
+	if (master->upgrade.wanted && !master->transition && !certificates_hold_reload(master))
+		order_upgrade(master);
 }
 
 static void started(struct master *master)
@@ -199,14 +237,7 @@ void master_transition_done(struct master *master, struct transition *transition
 		(void)text_copy(master->failure, sizeof master->failure, note);
 	}
 	master_generation_changed(master);
-	if (master->reload_again) {
-		master->reload_again = false;
-		master->reload.askers = master->reload.later;
-		master->reload.later.n = 0;
-		order_reload(master);
-	}
-	if (master->upgrade.wanted && !master->transition)
-		order_upgrade(master);
+	take_up_what_waits(master);
 }
 
 /* --- stop and drain ---------------------------------------------------------------------------------------------------------- */
@@ -243,6 +274,11 @@ static void drain_running(struct master *master, uint64_t timeout_ns)
 /* Who waits for a reload that is given up hears why, unless it was too late to give it up. */
 static void cancel_transition(struct master *master, int error)
 {
+	if (certificates_hold_reload(master)) {
+		certificates_cancel(master);
+		note_reload(master, false, "given up before it was complete");
+		send_away(master, &master->reload.askers, error);
+	}
 	if (!master->transition)
 		return;
 	if (!transition_is_switched(master->transition))

@@ -6,6 +6,9 @@
 
 /* Load the settings again, and go over to them when they are good. One that comes while another is under way follows it. */
 void order_reload(struct master *master);
+/* What becomes of a reload that changes no setting, and had certificates looked at first. config is taken over. */
+void order_reload_after_certificates(
+        struct master *master, struct config *config, enum certificates_end end, const struct config_errors *errors);
 /* The same for an operator, who is answered: of a reload when it is over. timeout_ns: how long connections may go on, UINT64_MAX = as the
  * settings say. */
 void order_reload_for(struct master *master, const struct asker *asker);

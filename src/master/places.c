@@ -198,7 +198,7 @@ void places_publish_again(const struct places *places, struct shm *shm, const st
 		const struct listener_config *listener = &config->listeners[i];
 		struct shm_listener *row = &shm->listeners[places->listeners[i]];
 		addr_format(&listeners[i]->bound, row->address, sizeof row->address);
-		(void)text_copy(row->upstream, sizeof row->upstream, config->upstreams[listener->upstream].name);
+		(void)text_copy(row->upstream, sizeof row->upstream, listener->upstream_name ? listener->upstream_name : "");
 		atomic_store(&row->is_udp, listener->protocol == PROTOCOL_UDP);
 		atomic_store(&shm_limit(shm, limit_listener(places->listeners[i]))->max, listener->max_connections);
 		atomic_store(&row->in_use, 1);

@@ -106,7 +106,8 @@ static void describe(const struct config *config, const struct config_place *pla
 
 	if (place->listener != CONFIG_NOWHERE) {
 		const struct listener_config *listener = &config->listeners[place->listener];
-		text_add(&text, "%s to upstream %s", listener->address, config->upstreams[listener->upstream].name);
+		text_add(&text, "%s to %s%s", listener->address, listener->upstream_name ? "upstream " : "upstreams by name",
+		        listener->upstream_name ? listener->upstream_name : "");
 	} else if (place->upstream != CONFIG_NOWHERE && place->server != CONFIG_NOWHERE) {
 		text_add(&text, "%s", config->upstreams[place->upstream].servers[place->server].address);
 	} else if (place->upstream != CONFIG_NOWHERE) {

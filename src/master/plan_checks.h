@@ -26,7 +26,8 @@ struct plan_ground {
 void plan_check_ports(struct plan *plan, const struct plan_ground *ground);
 void plan_check_files(struct plan *plan, const struct plan_ground *ground);
 void plan_check_names(struct plan *plan, const struct plan_ground *ground);
-/* Descriptors, memory, room for workers, rows in shared memory. */
+void plan_check_certificates(struct plan *plan, const struct plan_ground *ground);
+/* Descriptors, where connections come from, memory, room for workers, rows in shared memory. */
 void plan_check_needs(struct plan *plan, const struct plan_ground *ground);
 
 #endif

@@ -259,6 +259,7 @@ static void make(struct asking *asking)
 	plan_check_ports(&asking->plan, &ground);
 	plan_check_files(&asking->plan, &ground);
 	plan_check_names(&asking->plan, &ground);
+	plan_check_certificates(&asking->plan, &ground);
 	plan_check_needs(&asking->plan, &ground);
 	asking->plan.is_checked = true;
 }

@@ -1,6 +1,10 @@
+#include <errno.h>
+#include <stdio.h>
+
 #include "base/units.h"
 #include "master/plan_checks.h"
 #include "master/segment.h"
+#include "net/dial.h"
 #include "os/machine.h"
 #include "os/privileges.h"
 #include "tcp/tcp.h"
@@ -71,6 +75,21 @@ static void check_memory(struct plan *plan)
 		        "with buffer_memory and pools this can take %s, and %s has %s; lower max_connections, buffer_memory or pool.keep",
 		        units_human_bytes(needs->total_bytes, total, sizeof total), needs->memory_is_cgroup ? "the cgroup" : "this machine",
 		        units_human_bytes(needs->memory_bytes, have, sizeof have));
+}
+
+/* Where connections are to come from. The rights of another user cannot be tried. */
+static void check_sources(struct plan *plan, const struct plan_ground *ground)
+{
+	char why[512], path[CONFIG_NAME_SIZE + 32];
+	for (size_t i = 0; i < ground->after->n_upstreams; i++) {
+		const struct upstream_config *upstream = &ground->after->upstreams[i];
+		int error = dial_source_check(upstream, why, sizeof why);
+		(void)snprintf(path, sizeof path, "upstreams.%s.source", upstream->name);
+		if (error == -EPERM && !ground->same_rights)
+			plan_add(plan, PLAN_NOTE, path, "cannot be tried by this user; ask as the user that started Aegis");
+		else if (error)
+			plan_add(plan, PLAN_ERROR, path, "%s", why);
+	}
 }
 
 /* --- shared memory --------------------------------------------------------------------------------------------------------- */
@@ -158,5 +177,6 @@ void plan_check_needs(struct plan *plan, const struct plan_ground *ground)
 	add_up(plan, ground);
 	check_room(plan, ground);
 	check_descriptors(plan, ground);
+	check_sources(plan, ground);
 	check_memory(plan);
 }

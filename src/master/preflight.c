@@ -15,6 +15,7 @@
 #include "net/dial.h"
 #include "os/signals.h"
 #include "os/title.h"
+#include "shm/reasons.h"
 
 /* What the child says of a server. */
 struct answer {
@@ -123,9 +124,11 @@ static void resolve_by_settings(const struct config *config, struct lookup *look
 static int test_server(const struct answer *answer, const struct upstream_config *upstream)
 {
 	int error = EHOSTUNREACH;
+	struct dial_source room;
 	for (uint32_t i = 0; i < answer->n_addrs && error; i++) {
 		int fd = dial_open(&answer->addrs[i], &upstream->tcp);
-		int result = fd < 0 ? fd : dial_connect(fd, &answer->addrs[i]);
+		int result = fd < 0 ? fd : dial_bind(fd, answer->addrs[i].sa.sa_family, dial_source(upstream, NULL, &room));
+		result = result ? result : dial_connect(fd, &answer->addrs[i]);
 		if (result == -EINPROGRESS) {
 			struct pollfd wait = { .fd = fd, .events = POLLOUT };
 			uint64_t limit_ms = upstream->timeout.connect_ns / NS_PER_MS;
@@ -264,7 +267,7 @@ static void apply_answer(const struct answer *answer, struct config *config, con
 		memcpy(server->addrs, answer->addrs, sizeof server->addrs);
 		if (answer->test_error)
 			say_of_upstream(&findings->warnings, upstream, "server %s (%s) cannot be reached: %s", server->name,
-			        server->address, strerror(answer->test_error));
+			        server->address, reason_connect_words(answer->test_error));
 		else if (!server->disabled)
 			reached[answer->upstream] = true;
 		return;

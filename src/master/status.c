@@ -86,11 +86,17 @@ void status_tick(struct master *master)
 static void log_listener(const struct generation *generation, size_t i)
 {
 	const struct listener_config *listener = &generation->config->listeners[i];
+	char address[ADDR_TEXT_SIZE], routes[64] = "";
+	addr_format(&generation->listeners[i]->bound, address, sizeof address);
+	if (listener->n_routes > 0)
+		snprintf(routes, sizeof routes, ", with %zu route%s by name", listener->n_routes, listener->n_routes == 1 ? "" : "s");
+	if (listener->upstream == CONFIG_NO_UPSTREAM) {
+		log_info("listening on %s (%s)%s", address, listener->name, routes);
+		return;
+	}
 	const struct upstream_config *upstream = &generation->config->upstreams[listener->upstream];
-	char address[ADDR_TEXT_SIZE];
-	log_info("listening on %s%s (%s) for upstream %s of %zu server%s",
-	        addr_format(&generation->listeners[i]->bound, address, sizeof address), listener->protocol == PROTOCOL_UDP ? " by UDP" : "",
-	        listener->name, upstream->name, upstream->n_servers, upstream->n_servers == 1 ? "" : "s");
+	log_info("listening on %s%s (%s) for upstream %s of %zu server%s%s", address, listener->protocol == PROTOCOL_UDP ? " by UDP" : "",
+	        listener->name, upstream->name, upstream->n_servers, upstream->n_servers == 1 ? "" : "s", routes);
 }
 
 /* A port for each session, whatever its server and its worker: a datagram socket has it before it is connected. */

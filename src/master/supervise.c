@@ -39,6 +39,11 @@ static void release(struct master *master, const struct generation *generation, 
 		generation_release_in_child(old);
 	helper_release_in_child(&master->helper);
 	transition_release_in_child(master->transition);
+	certificates_release_in_child(master);
+	if (!generation) { /* only workers have tickets to read */
+		tickets_close(master->tickets);
+		master->tickets = NULL;
+	}
 	upgrade_release_in_child(master);
 	elders_release_in_child(master);
 	close(master->signal_fd);

@@ -7,8 +7,10 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "master/certificates.h"
 #include "master/preflight.h"
 #include "master/yield.h"
+#include "net/dial.h"
 #include "worker/room.h"
 
 #define PREFLIGHT_NS (30 * NS_PER_S)
@@ -34,6 +36,10 @@ struct transition {
 	size_t n_changes;
 	struct preflight preflight;
 	struct loop_io preflight_io;
+	struct keys keys; /* certificates for the generation to come */
+	struct loop_io keys_io;
+	bool preflight_over, keys_over;
+	struct vault_findings certificates;
 	struct loop_timer deadline;
 	bool log_changed;
 	bool held;                  /* those that drain, or will, were told to read no more datagrams of listeners that stay */
@@ -134,6 +140,10 @@ void transition_free(struct transition *transition)
 		loop_io_stop(loop, &transition->preflight_io);
 		preflight_end(&transition->preflight);
 	}
+	if (transition->keys.pid)
+		loop_io_stop(loop, &transition->keys_io);
+	keys_end(&transition->keys);
+	vault_findings_clear(&transition->certificates);
 	places_free(&transition->places, &transition->master->shm, &transition->master->boxes);
 	config_free(transition->config);
 	free(transition->listeners);
@@ -267,6 +277,7 @@ static void switch_over(struct transition *transition)
 	master->next_access_log = (struct log_sink){ .kind = LOG_SINK_NONE };
 	gates_switch(&master->gates);
 	transition_publish(master, generation);
+	certificates_publish(master, generation, &transition->certificates);
 	generation_go(generation);
 	adopt_reads(master, generation);
 	retire_running(transition);
@@ -385,6 +396,7 @@ static void fork_generation(struct transition *transition)
 		fail(transition, EXIT_START, "out of memory");
 		return;
 	}
+	transition->generation->vault = keys_take_vault(&transition->keys);
 	transition->config = NULL;
 	transition->listeners = NULL;
 	transition->places = (struct places){ 0 };
@@ -509,6 +521,23 @@ static bool open_access_log(struct transition *transition)
 	return false;
 }
 
+/* All that cannot be done is told, not only the first. */
+static bool sources_are_ours(struct transition *transition)
+{
+	const struct config *config = transition->config;
+	char why[512], told[512];
+	size_t failed = 0;
+	for (size_t i = 0; i < config->n_upstreams; i++)
+		if (dial_source_check(&config->upstreams[i], why, sizeof why)) {
+			master_tell(transition->master, PLAN_ERROR, "%s", why);
+			memcpy(told, why, sizeof told);
+			failed++;
+		}
+	if (failed)
+		fail(transition, EXIT_START, "%s", told);
+	return failed == 0;
+}
+
 static bool fits(struct transition *transition)
 {
 	const struct config *running = running_config(transition), *next = transition->config;
@@ -528,6 +557,17 @@ static bool fits(struct transition *transition)
 	return true;
 }
 
+/* True when a certificate or key is of no use. */
+static bool tell_of_certificates(struct transition *transition)
+{
+	if (!transition->keys.pid)
+		return false;
+	keys_findings(&transition->keys, transition->config, &transition->certificates);
+	master_tell_lines(transition->master, PLAN_WARNING, &transition->certificates.warnings);
+	master_tell_lines(transition->master, PLAN_ERROR, &transition->certificates.errors);
+	return transition->certificates.errors.count > 0;
+}
+
 static void after_preflight(struct transition *transition)
 {
 	struct preflight_findings findings = { 0 };
@@ -535,8 +575,13 @@ static void after_preflight(struct transition *transition)
 	master_tell_lines(transition->master, PLAN_WARNING, &findings.warnings);
 	master_tell_lines(transition->master, PLAN_ERROR, &findings.errors);
 	master_tell_lines(transition->master, PLAN_ERROR, &findings.unreachable);
+	bool bad_certificates = tell_of_certificates(transition);
 	bool unresolved = findings.errors.count > 0, unreachable = findings.unreachable.count > 0;
 	preflight_findings_clear(&findings);
+	if (bad_certificates) {
+		fail(transition, EXIT_SETTINGS, "certificates cannot be used; see the log");
+		return;
+	}
 	if (unresolved) {
 		fail(transition, EXIT_SETTINGS, "a server's name cannot be resolved; see the log");
 		return;
@@ -545,11 +590,21 @@ static void after_preflight(struct transition *transition)
 		fail(transition, EXIT_START, "no server of an upstream with start_test = \"fail\" can be reached");
 		return;
 	}
-	if (fits(transition) && open_log(transition) && open_access_log(transition) && bind_all(transition) && open_gates(transition))
+	if (fits(transition) && sources_are_ours(transition) && open_log(transition) && open_access_log(transition) &&
+	        bind_all(transition) && open_gates(transition))
 		fork_generation(transition);
 }
 
 /* --- preflight ------------------------------------------------------------------------------------------------------------- */
+
+/* Both children have answered. */
+static void go_on_when_known(struct transition *transition)
+{
+	if (!transition->preflight_over || !transition->keys_over)
+		return;
+	loop_timer_stop(transition->master->loop, &transition->deadline);
+	after_preflight(transition);
+}
 
 static void on_preflight(struct loop_io *io, int events)
 {
@@ -559,13 +614,31 @@ static void on_preflight(struct loop_io *io, int events)
 	if (error == -EAGAIN)
 		return;
 	loop_io_stop(transition->master->loop, io);
-	loop_timer_stop(transition->master->loop, &transition->deadline);
-	after_preflight(transition);
+	transition->preflight_over = true;
+	go_on_when_known(transition);
+}
+
+static void on_keys(struct loop_io *io, int events)
+{
+	struct transition *transition = container_of(io, struct transition, keys_io);
+	(void)events;
+	int error = keys_read(&transition->keys);
+	if (error == -EAGAIN)
+		return;
+	loop_io_stop(transition->master->loop, io);
+	transition->keys_over = true;
+	go_on_when_known(transition);
 }
 
 static void on_preflight_overdue(struct loop_timer *timer)
 {
 	struct transition *transition = container_of(timer, struct transition, deadline);
+	if (transition->preflight_over) {
+		log_error("reading certificates took longer than %llu s; do their files answer?",
+		        (unsigned long long)(PREFLIGHT_NS / NS_PER_S));
+		fail(transition, EXIT_SETTINGS, "certificates could not be read in time");
+		return;
+	}
 	log_error("resolving the servers' names took longer than %llu s; is the DNS server reachable?",
 	        (unsigned long long)(PREFLIGHT_NS / NS_PER_S));
 	fail(transition, EXIT_SETTINGS, "names could not be resolved in time");
@@ -577,31 +650,52 @@ static void release_in_child(void *arg)
 	master_release_in_child(transition->master, NULL, 0);
 }
 
+static int watch_child(struct transition *transition, struct loop_io *io, loop_io_fn *fn, int fd)
+{
+	loop_io_init(io, fn);
+	return loop_io_set(transition->master->loop, io, fd, LOOP_READ);
+}
+
+/* Names are looked up and certificates read while the master goes on. */
+static int start_children(struct transition *transition)
+{
+	const struct config *config = transition->config;
+	const struct identity *identity = &transition->master->identity;
+	int error = 0;
+	transition->keys_over = !vault_is_needed(config);
+	transition->preflight_over = !preflight_needed(config);
+	if (!transition->keys_over)
+		error = keys_start(&transition->keys, config, identity, release_in_child, transition);
+	if (!error && transition->keys.pid)
+		error = watch_child(transition, &transition->keys_io, on_keys, transition->keys.fd);
+	if (!error && !transition->preflight_over)
+		error = preflight_start(&transition->preflight, config, identity, release_in_child, transition);
+	if (!error && transition->preflight.pid)
+		error = watch_child(transition, &transition->preflight_io, on_preflight, transition->preflight.fd);
+	return error;
+}
+
 void transition_begin(struct master *master, struct config *config)
 {
 	struct transition *transition = calloc(1, sizeof *transition);
 	ensure(transition);
 	transition->master = master;
 	transition->config = config;
+	transition->keys = KEYS_NONE;
 	master->transition = transition;
 	loop_timer_init(&transition->deadline, on_preflight_overdue);
-	if (!preflight_needed(config)) {
-		after_preflight(transition);
-		return;
-	}
-	int error = preflight_start(&transition->preflight, config, &master->identity, release_in_child, transition);
+	loop_io_init(&transition->preflight_io, on_preflight);
+	loop_io_init(&transition->keys_io, on_keys);
+	int error = start_children(transition);
 	if (error) {
 		log_error("cannot fork: %s", strerror(-error));
 		fail(transition, EXIT_START, "cannot fork: %s", strerror(-error));
 		return;
 	}
-	loop_io_init(&transition->preflight_io, on_preflight);
-	error = loop_io_set(master->loop, &transition->preflight_io, transition->preflight.fd, LOOP_READ);
-	if (error) {
-		fail(transition, EXIT_START, "cannot watch the preflight: %s", strerror(-error));
-		return;
-	}
-	loop_timer_start(master->loop, &transition->deadline, PREFLIGHT_NS);
+	if (transition->preflight_over && transition->keys_over)
+		after_preflight(transition);
+	else
+		loop_timer_start(master->loop, &transition->deadline, PREFLIGHT_NS);
 }
 
 const struct generation *transition_reader(const struct transition *transition)
@@ -621,6 +715,10 @@ void transition_release_in_child(const struct transition *transition)
 {
 	if (transition && transition->preflight.pid)
 		close(transition->preflight.fd);
+	if (transition && transition->keys.pid)
+		close(transition->keys.fd);
+	if (transition && transition->keys.vault >= 0)
+		close(transition->keys.vault);
 	if (transition)
 		generation_release_in_child(transition->generation);
 }

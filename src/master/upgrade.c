@@ -443,7 +443,7 @@ void order_upgrade(struct master *master)
 		atomic_fetch_add(&master->shm.header->upgrades_begun, 1); /* who asked hears what becomes of that one */
 		return;
 	}
-	if (master->transition) {
+	if (master->transition || certificates_hold_reload(master)) {
 		log_info("a reload is under way: the upgrade follows it");
 		upgrade->wanted = true;
 		return;

@@ -103,14 +103,17 @@ int conn_detach(struct conn *conn)
 
 /* --- dialling -------------------------------------------------------------------------------------------------------------- */
 
-int conn_dial(struct conns *conns, const struct addr *addr, const struct tcp_config *tcp, conn_fn *event, void *owner, struct conn **out)
+int conn_dial(struct conns *conns, const struct addr *addr, const struct dial_source *source, const struct tcp_config *tcp, conn_fn *event,
+        void *owner, struct conn **out)
 {
 	int fd = dial_open(addr, tcp);
 	if (fd < 0)
 		return fd;
 	bool local = addr->sa.sa_family == AF_UNIX;
-	struct conn *conn = conn_new(conns, fd, local);
-	int error = conn ? 0 : -EMFILE;
+	int error = dial_bind(fd, addr->sa.sa_family, source);
+	struct conn *conn = error ? NULL : conn_new(conns, fd, local);
+	if (!error && !conn)
+		error = -EMFILE;
 	if (conn && conn->by_completion && !local) {
 		conn_ring_connect(conn, addr);
 		error = -EINPROGRESS;

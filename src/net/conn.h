@@ -17,6 +17,7 @@
 
 #include "base/slab.h"
 #include "config/config.h"
+#include "net/dial.h"
 #include "os/loop.h"
 #include "os/ring.h"
 #include "shm/counters.h"
@@ -96,9 +97,9 @@ static inline size_t conns_room(const struct conns *conns)
 /* An accepted descriptor; the conn owns it. NULL when there is no room. local: a unix socket. */
 must_check struct conn *conn_adopt(struct conns *conns, int fd, bool local);
 /* Connect to a server. 0: connected; -EINPROGRESS: event(CONN_WRITE) follows when it is decided; else a negative errno and no conn. addr
- * stays where it is until then. tcp: the options of the socket. */
-must_check int conn_dial(
-        struct conns *conns, const struct addr *addr, const struct tcp_config *tcp, conn_fn *event, void *owner, struct conn **out);
+ * stays where it is until then. source: see dial_bind(). tcp: the options of the socket. */
+must_check int conn_dial(struct conns *conns, const struct addr *addr, const struct dial_source *source, const struct tcp_config *tcp,
+        conn_fn *event, void *owner, struct conn **out);
 /* After the event: 0, or the negative errno of the attempt. */
 must_check int conn_dial_result(struct conn *conn);
 /* Set the socket options that conn_dial() put off: before the second write, or when the connection has lived for a while. */

@@ -149,6 +149,18 @@ uint64_t machine_descriptors(const char *root, pid_t pid, uint64_t want)
 	return soft > most ? soft : most;
 }
 
+bool machine_has_kernel_tls(const char *root)
+{
+	char path[PATH_MAX], line[LINE_SIZE], *rest = line;
+	(void)snprintf(path, sizeof path, "%s/proc/sys/net/ipv4/tcp_available_ulp", root);
+	if (!read_line(path, line, sizeof line))
+		return false;
+	for (char *word; (word = strsep(&rest, " "));)
+		if (strcmp(word, "tls") == 0)
+			return true;
+	return false;
+}
+
 uint32_t machine_local_ports(const char *root)
 {
 	char path[PATH_MAX], line[LINE_SIZE];

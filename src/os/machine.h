@@ -16,6 +16,9 @@ uint64_t machine_memory(const char *root, pid_t pid, bool *is_cgroup);
 /* What privileges_raise_descriptors(want) would come to in another process; 0 = not known. */
 uint64_t machine_descriptors(const char *root, pid_t pid, uint64_t want);
 
+/* Has the kernel TLS for sockets (kTLS)? False also where its module could be loaded, but is not. */
+bool machine_has_kernel_tls(const char *root);
+
 /* How many local ports the kernel gives to those who ask for none (ip_local_port_range); 0 = not known. */
 uint32_t machine_local_ports(const char *root);
 

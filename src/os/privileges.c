@@ -117,27 +117,57 @@ static int become(const struct identity *identity)
 	return 0;
 }
 
-static int drop_capabilities(void)
+/* Sets of capabilities, each with none but one at most. */
+struct capabilities {
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+};
+
+static int get_capabilities(struct capabilities *out)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	return syscall(SYS_capget, &header, out->sets) < 0 ? -errno : 0;
+}
+
+/* The least of those that allow IP_TRANSPARENT. */
+static int choose_transparent(struct capabilities *out)
+{
+	static const unsigned both[] = { CAP_NET_RAW, CAP_NET_ADMIN };
+	struct capabilities have;
+	int error = get_capabilities(&have);
+	if (error)
+		return error;
+	for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+		unsigned set = both[i] / 32, bit = 1U << both[i] % 32;
+		if (!(have.sets[set].permitted & bit))
+			continue;
+		*out = (struct capabilities){ 0 };
+		out->sets[set].permitted = out->sets[set].effective = bit;
+		return 0;
+	}
+	return -EPERM;
+}
+
+static int drop_capabilities(const struct capabilities *keep)
 {
 	/* EINVAL: a kernel before 4.3 has no ambient set */
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
 		return -errno;
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-	if (syscall(SYS_capset, &header, none) < 0)
+	if (syscall(SYS_capset, &header, keep->sets) < 0)
 		return -errno;
 	return 0;
 }
 
 /* -EPERM when anything is left or can be had back. */
-static int verify_dropped(const struct identity *identity)
+static int verify_dropped(const struct identity *identity, const struct capabilities *keep)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
-	if (syscall(SYS_capget, &header, sets) < 0)
-		return -errno;
-	for (size_t i = 0; i < ARRAY_LEN(sets); i++)
-		if (sets[i].effective || sets[i].permitted || sets[i].inheritable)
+	struct capabilities have;
+	int error = get_capabilities(&have);
+	if (error)
+		return error;
+	for (size_t i = 0; i < ARRAY_LEN(have.sets); i++)
+		if (have.sets[i].effective != keep->sets[i].effective || have.sets[i].permitted != keep->sets[i].permitted ||
+		        have.sets[i].inheritable)
 			return -EPERM;
 	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
 		return -EPERM;
@@ -157,16 +187,35 @@ static int verify_dropped(const struct identity *identity)
 	return 0;
 }
 
-int privileges_drop(const struct identity *identity)
+static int drop_all_but(const struct identity *identity, const struct capabilities *keep)
 {
 	int err = drop_bounding(); /* first: it takes a capability */
 	if (!err && identity->change)
 		err = become(identity);
 	if (!err)
-		err = drop_capabilities();
+		err = drop_capabilities(keep);
 	if (!err && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		err = -errno;
-	return err ? err : verify_dropped(identity);
+	return err ? err : verify_dropped(identity, keep);
+}
+
+int privileges_drop(const struct identity *identity)
+{
+	static const struct capabilities none;
+	return drop_all_but(identity, &none);
+}
+
+int privileges_drop_but_transparent(const struct identity *identity)
+{
+	struct capabilities keep;
+	int err = choose_transparent(&keep);
+	if (!err && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) /* or else they go with root; what is not wanted goes right after */
+		err = -errno;
+	if (!err)
+		err = drop_all_but(identity, &keep);
+	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 && !err)
+		err = -errno;
+	return err;
 }
 
 /* What the kernel allows at most, whoever asks. */

@@ -24,6 +24,10 @@ must_check int privileges_resolve(const char *user, const char *group, struct id
  * dealt with all the same. */
 must_check int privileges_drop(const struct identity *identity);
 
+/* The same, but for the capability to send from addresses that are not ours (IP_TRANSPARENT): CAP_NET_RAW, or CAP_NET_ADMIN where only that
+ * is there. It is kept as permitted and effective, so that a program that is executed does not get it. -EPERM where there is neither. */
+must_check int privileges_drop_but_transparent(const struct identity *identity);
+
 /* Raise RLIMIT_NOFILE to want, or as far as allowed (the hard limit too where CAP_SYS_RESOURCE allows, up to fs.nr_open).
  * Returns the soft limit in force. */
 uint64_t privileges_raise_descriptors(uint64_t want);

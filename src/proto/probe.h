@@ -59,7 +59,7 @@ struct probe_rules {
 	size_t expect_count; /* the same of expect */
 	const char *user;    /* postgres, mysql; NULL or "" = "aegis" */
 	bool silent;         /* udp: the server does not answer */
-	bool introduced;     /* udp: behind a header of the PROXY protocol, version 2, that speaks for nobody */
+	uint8_t introduced;  /* begin with a header of the PROXY protocol of this version, which speaks for nobody; 0 = without */
 };
 
 size_t probe_send_count(const struct probe_rules *rules);

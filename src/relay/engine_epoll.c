@@ -379,4 +379,6 @@ static void quiet(struct relay *relay)
 	(void)relay; /* edges that are not wanted any more are few */
 }
 
-const struct relay_mover epoll_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet, .resume = resume };
+const struct relay_mover epoll_mover = {
+	.start = start, .drop = drop, .stop = stop, .end = relay_send_fin, .quiet = quiet, .resume = resume
+};

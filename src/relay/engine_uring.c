@@ -2,7 +2,8 @@
  *
  * Many small messages on many connections cost few system calls so. A direction that carries larger ones is better off with fewer, larger
  * pieces, and one whose reader does not keep up must not hold buffers that all connections share: such a relay goes over to the engine on
- * epoll, with what it is owed. It comes back from there when it is calm.
+ * epoll, with what it is owed. It comes back from there when it is calm. Relays with TLS only pass through here, where the ring has one of
+ * their connections (out of a pool).
  */
 #include <assert.h>
 #include <errno.h>
@@ -90,7 +91,7 @@ static void cross(struct relay *relay)
 		hold_owed(relay, which);
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
 		conn_use_readiness(relay->side[which].conn);
-	relay->mover = &epoll_mover;
+	relay->mover = relay_is_secured(relay) ? &tls_mover : &epoll_mover;
 	if (relay->mover->start(relay))
 		relay_over(relay, RELAY_NO_MEMORY, SIDE_CLIENT);
 }
@@ -122,6 +123,8 @@ static bool take_in(struct relay *relay, enum side from, uint16_t buffer)
 static bool on_input_end(struct relay *relay, enum side from)
 {
 	int how = relay->side[from].conn->input_end;
+	if (unlikely(relay_is_secured(relay)))
+		return true; /* the next engine will read it once more */
 	return relay_input_ended(relay, from, how == CONN_EOF ? 0 : -how);
 }
 
@@ -175,12 +178,13 @@ static void on_event(struct conn *conn, unsigned events)
 
 /* --- from start to stop ------------------------------------------------------------------------------------------------------ */
 
-/* What was owed before the start goes out at once; where that does not fit, the relay leaves. True when it goes on. */
+/* What was owed before the start goes out at once; where that does not fit, the relay leaves. What a secured side is owed is for the engine
+ * that comes next. True when it goes on. */
 static bool send_held(struct relay *relay, enum side to)
 {
 	struct buffers *buffers = &relay->engine->buffers;
 	struct relay_side *side = &relay->side[to];
-	if (likely(!side->held))
+	if (likely(!side->held) || side->secured)
 		return true;
 	struct buffer_rest *rest = buffers_rest(buffers, side->held);
 	relay_before_write(relay, to, side->owed);
@@ -216,7 +220,7 @@ static int start(struct relay *relay)
 			conn_use_completion(conn);
 		conn_hand_over(conn, on_event, relay);
 	}
-	if (unlikely(relay->shaped))
+	if (unlikely(relay->shaped) || unlikely(relay_is_secured(relay)))
 		leave(relay);
 	if (!send_held(relay, SIDE_CLIENT) || !send_held(relay, SIDE_SERVER))
 		return 0;
@@ -246,4 +250,6 @@ static void resume(struct relay *relay)
 	(void)relay;
 }
 
-const struct relay_mover uring_mover = { .start = start, .drop = drop, .stop = stop, .quiet = quiet, .resume = resume };
+const struct relay_mover uring_mover = {
+	.start = start, .drop = drop, .stop = stop, .end = relay_send_fin, .quiet = quiet, .resume = resume
+};

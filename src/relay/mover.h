@@ -11,6 +11,8 @@ struct relay_mover {
 	void (*drop)(struct relay *relay, enum side to);
 	/* Give back all that it holds, but for side[].held. */
 	void (*stop)(struct relay *relay);
+	/* Nothing more comes for a side, and all before it is sent: tell it so. True when the relay goes on. */
+	bool (*end)(struct relay *relay, enum side to);
 	/* Neither read nor write any more: a RST is going to end it. */
 	void (*quiet)(struct relay *relay);
 	/* Read what could be read before, but might not. It may end the session. */
@@ -19,16 +21,20 @@ struct relay_mover {
 
 extern const struct relay_mover epoll_mover;
 extern const struct relay_mover uring_mover;
+extern const struct relay_mover tls_mover;
 
 /* All that may call session->done() return nothing, or whether the relay goes on: return right after them when it does not. */
 
 /* After any change: pass a FIN on when all before it is delivered, see whether it is over. True when it goes on. */
 must_check bool relay_settle(struct relay *relay);
-/* The end of input of a side was read (error 0), or an error (errno). All that was received before has been seen. True when it goes on. */
+/* The end of input of a side was read (error 0), or an error (errno). All that was received before has been seen. ECONNABORTED is a FIN of
+ * a secured side that has not said that nothing more comes, EBADMSG something that is no TLS that holds. True when it goes on. */
 must_check bool relay_input_ended(struct relay *relay, enum side from, int error);
 /* Sending to a side failed with errno. True when it goes on. */
 must_check bool relay_send_failed(struct relay *relay, enum side to, int error);
 void relay_over(struct relay *relay, enum relay_end end, enum side by);
+/* relay_mover.end of plain sides. */
+must_check bool relay_send_fin(struct relay *relay, enum side to);
 
 /* Before bytes are sent to a side: are its options due? A first short write needs none (Nagle holds back only what follows another one). */
 enum { RELAY_SHORT_WRITE = 512 };

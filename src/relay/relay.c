@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "relay/mover.h"
+#include "tls/stream.h"
 
 enum { ABORT_LOOK_US = 5 * 1000, ABORT_LOOK_MOST_US = 500 * 1000 };
 enum { ABORT_STALL_US = 10 * 1000 * 1000 }; /* the other side takes nothing for so long: give up on what it is owed */
@@ -41,7 +42,7 @@ static bool begin_abort(struct relay *relay, enum side by)
 	struct relay_side *other = &relay->side[other_side(by)];
 	relay->abort_owed = other->reset ? 0 : unsent_bytes(other->conn->fd);
 	if (relay->abort_owed == 0) {
-		relay_over(relay, relay->side[by].lost ? RELAY_LOST : RELAY_RESET, by);
+		relay_over(relay, relay->side[by].end, by);
 		return false;
 	}
 	relay->mover->quiet(relay);
@@ -63,7 +64,7 @@ void relay_tick(struct relay *relay, uint64_t now_ns)
 	int owed = unsent_bytes(relay->side[other_side(by)].conn->fd);
 	relay->abort_still_us += relay->abort_look_us;
 	if (owed == 0 || (owed >= relay->abort_owed && relay->abort_still_us >= ABORT_STALL_US)) {
-		relay_over(relay, relay->side[by].lost ? RELAY_LOST : RELAY_RESET, by);
+		relay_over(relay, relay->side[by].end, by);
 		return;
 	}
 	if (owed < relay->abort_owed) {
@@ -96,30 +97,75 @@ static bool pass_end(struct relay *relay, enum side from)
 {
 	struct relay_side *other = &relay->side[other_side(from)];
 	enum relay_ending ending = relay->framed ? relay->engine->session->ending(relay, from) : ENDING_PASS;
-	if (ending == ENDING_PASS) {
-		other->fin_sent = true;
-		(void)shutdown(other->conn->fd, SHUT_WR); /* an error here is a reset, which the next read tells */
+	if (ending != ENDING_PASS)
+		return ending != ENDING_OVER;
+	other->fin_sent = true;
+	return relay->mover->end(relay, other_side(from));
+}
+
+bool relay_send_fin(struct relay *relay, enum side to)
+{
+	(void)shutdown(relay->side[to].conn->fd, SHUT_WR); /* an error here is a reset, which the next read tells */
+	return true;
+}
+
+/* Both sides have ended, and everything is delivered. Closing passes on the FINs that are still due, but not what TLS says before them.
+ * True when the relay goes on. */
+static bool part(struct relay *relay)
+{
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
+		struct relay_side *side = &relay->side[which];
+		if (likely(!side->secured) || side->fin_sent)
+			continue;
+		side->fin_sent = true;
+		if (!relay->mover->end(relay, which))
+			return false;
 	}
-	return ending != ENDING_OVER;
+	if (unlikely(!all_delivered(relay)))
+		return true; /* there was no room for it */
+	relay_over(relay, RELAY_FINISHED, SIDE_CLIENT);
+	return false;
+}
+
+/* It was reset, and had said before, so that nobody else could have, that nothing more comes: what it sent is whole. That is how clients of
+ * TLS 1.3 look that only send: the ticket that they did not read makes a RST of their FIN. */
+static bool is_complete(const struct relay_side *side)
+{
+	return side->secured && side->eof;
 }
 
 bool relay_settle(struct relay *relay)
 {
 	if (relay->aborting)
 		return false;
-	if (all_delivered(relay)) {
-		relay_over(relay, RELAY_FINISHED, SIDE_CLIENT); /* closing passes on the FIN that is still due */
-		return false;
-	}
+	if (all_delivered(relay))
+		return part(relay);
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
 		struct relay_side *side = &relay->side[which];
 		struct relay_side *other = &relay->side[other_side(which)];
-		if (side->reset && side->dry && (other->reset || !other->owed))
+		if (side->reset && side->dry && !is_complete(side) && (other->reset || !other->owed))
 			return begin_abort(relay, which);
 		if (side->eof && !other->owed && !other->fin_sent && !other->reset && !pass_end(relay, which))
 			return false;
 	}
 	return true;
+}
+
+static enum relay_end end_of(int error)
+{
+	switch (error) {
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+		return RELAY_LOST;
+	case ECONNABORTED:
+		return RELAY_CUT_OFF;
+	case EBADMSG:
+		return RELAY_BROKEN;
+	default:
+		return RELAY_RESET;
+	}
 }
 
 /* Reading from or sending to a side failed. */
@@ -131,7 +177,9 @@ static bool side_failed(struct relay *relay, enum side which, int error, bool re
 		return false;
 	}
 	if (!side->reset)
-		side->lost = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH || error == EHOSTDOWN;
+		side->end = end_of(error) & 7U;
+	if (!reading && side->secured)
+		side->eof = false; /* but something was to be sent to it */
 	side->reset = true;
 	side->dry = side->dry || reading; /* what arrived before the RST can still be read */
 	relay->mover->drop(relay, which);
@@ -152,7 +200,7 @@ bool relay_input_ended(struct relay *relay, enum side from, int error)
 	source->dry = true;
 	if (from == SIDE_SERVER && !relay->side[SIDE_CLIENT].eof)
 		relay->server_first = true;
-	source->eof = !source->reset; /* after a failed send the kernel tells a reset as an end of input */
+	source->eof = !source->reset || source->secured; /* after a failed send the kernel tells a reset as an end of input */
 	return relay_settle(relay);
 }
 
@@ -183,7 +231,17 @@ void relay_engine_before_sleep(struct relay_engine *engine)
 
 static void side_init(struct relay_side *side, struct conn *conn)
 {
-	*side = (struct relay_side){ .conn = conn, .quickack = side->quickack, .held = side->held, .owed = side->owed };
+	*side = (struct relay_side){ .conn = conn,
+		.quickack = side->quickack,
+		.secured = side->secured,
+		.held = side->held,
+		.owed = side->owed,
+		.tls = side->secured ? side->tls : NULL };
+}
+
+static bool is_with_ring(const struct conn *conn)
+{
+	return conn->by_completion && (conn_busy(conn) || conn->input != CONN_NO_BUFFER);
 }
 
 int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *client, struct conn *server)
@@ -193,9 +251,12 @@ int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *c
 	relay->leaving = false;
 	relay->server_first = false;
 	relay->calm = 0;
-	relay->mover = engine->conns->ring ? &uring_mover : &epoll_mover;
 	side_init(&relay->side[SIDE_CLIENT], client);
 	side_init(&relay->side[SIDE_SERVER], server);
+	if (!relay_is_secured(relay))
+		relay->mover = engine->conns->ring ? &uring_mover : &epoll_mover;
+	else /* what the ring is doing has to end first */
+		relay->mover = is_with_ring(client) || is_with_ring(server) ? &uring_mover : &tls_mover;
 	return relay->mover->start(relay);
 }
 
@@ -217,5 +278,7 @@ bool relay_owes(const struct relay *relay, enum side to)
 	int unread = 0;
 	if (relay->aborting)
 		return !relay->side[to].reset;
+	if (from->secured && tls_stream_holds(from->tls))
+		return true;
 	return relay->side[to].owed || (!from->dry && ioctl(from->conn->fd, FIONREAD, &unread) == 0 && unread > 0);
 }

@@ -12,7 +12,12 @@
  *
  * Engines: engine_epoll.c reads and writes by itself when it is told that it can (copying through one scratch buffer, or splicing when a
  *          direction carries bulk); engine_uring.c has the kernel receive and send. Where there is a ring, relays begin with it; those that
- *          carry bulk or have a reader that does not keep up go over to epoll, and come back when they are calm again.
+ *          carry bulk or have a reader that does not keep up go over to epoll, and come back when they are calm again. engine_tls.c is
+ *          on epoll, too, and has the relays of which a side is secured: from the start to the end.
+ *
+ * Secured: a side that speaks TLS; its handshake is over. Bytes are counted, looked at and allowed as they are without it. EOF is its
+ * close_notify, and a FIN without one counts as RESET: it may have been cut off by anybody. What it should get ends with a close_notify,
+ * too.
  *
  * Shaped: a relay whose session says how much may be read. It is with the engine on epoll from the start; a side of which nothing may be
  * read is not read until relay_resume(), and the kernel's window holds it back.
@@ -24,6 +29,7 @@
 #ifndef AEGIS_RELAY_RELAY_H
 #define AEGIS_RELAY_RELAY_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,6 +48,8 @@ enum relay_end {
 	RELAY_FINISHED, /* both FINs passed on: close both */
 	RELAY_RESET,    /* `by` was reset: abort the other side */
 	RELAY_LOST,     /* `by` answers no more (ETIMEDOUT and the like): abort the other side */
+	RELAY_CUT_OFF,  /* `by` is secured, and ended without saying so: abort the other side */
+	RELAY_BROKEN,   /* `by` is secured, and what came from it is no TLS that holds: abort the other side */
 	RELAY_NO_MEMORY /* the kernel has no memory: abort both */
 };
 
@@ -75,13 +83,16 @@ struct relay_session_ops {
 
 struct pipes;
 struct relay_mover;
+struct tls_desk;
+struct tls_stream;
 
 /* What all relays of a worker share. */
 struct relay_engine {
 	struct loop *loop;
 	struct conns *conns;
 	struct buffers buffers;
-	struct pipes *pipes; /* for splicing; NULL = never */
+	struct pipes *pipes;   /* for splicing; NULL = never */
+	struct tls_desk *desk; /* for secured sides; NULL = there are none */
 	const struct relay_session_ops *session;
 	counter_t *buffer_exhausted; /* times data was left in the kernel because the pool was used up */
 	counter_t *spliced_bytes;    /* these two only where there are pipes */
@@ -109,13 +120,20 @@ struct relay_side {
 	bool fin_sent : 1; /* we shut our direction to it */
 	bool written : 1;  /* something was sent to it */
 	bool quickack : 1; /* re-arm TCP_QUICKACK after each read */
-	bool lost : 1;     /* reset, but by a timeout of the kernel */
-	uint8_t bulk;      /* how much reason there is to splice, or to stop it: see engine_epoll.c */
+	bool secured : 1;  /* by TLS */
+	uint8_t end : 3;   /* when reset: enum relay_end, how */
+	uint8_t bulk : 5;  /* how much reason there is to splice, or to stop it: see engine_epoll.c */
 	uint16_t sending;  /* of what is owed: how many bytes the ring is sending, of one buffer */
-	uint32_t owed;     /* bytes read from the other side that its socket has not taken, whatever holds them */
-	char *held;        /* a list of buffers and pieces with owed bytes, or NULL */
-	struct pipe *pipe; /* through which bytes for this side are spliced, or NULL */
+	uint32_t owed;     /* bytes for it that its socket has not taken, whatever holds them; of a secured side as they are sent */
+	char *held;        /* a list of buffers, pieces and reserves with owed bytes, or NULL */
+	union {
+		struct pipe *pipe;      /* through which bytes for this side are spliced, or NULL */
+		struct tls_stream *tls; /* of a secured side */
+	};
 };
+
+static_assert(sizeof(struct relay_side) == 32, "sessions are many");
+static_assert((int)RELAY_NO_MEMORY < 8, "side->end");
 
 struct relay {
 	struct relay_engine *engine;
@@ -135,14 +153,15 @@ struct relay {
 	uint32_t abort_still_us; /* how long nothing has moved */
 };
 
-/* Begin with two connected connections. framed, shaped and side[].quickack are set by the session before. 0, or a negative errno when the
+/* Begin with two connected connections. framed, shaped and side[].quickack, secured and tls are set by the session before; a stream is the
+ * session's, and stays where it is until after relay_stop(). 0, or a negative errno when the
  * kernel has no room for a watch. The session may be over before this returns 0. */
 must_check int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *client, struct conn *server);
 /* Let go of the connections and give back what is held; the session closes them next, or hands them over. A relay that never started may be
  * stopped when its memory was zeroed. */
 void relay_stop(struct relay *relay);
-/* Between two connections, before relay_start(): bytes (at most RELAY_BUFFER_BYTES) that a side is due before anything else. 0, or -ENOBUFS
- * when no buffer is left. */
+/* Between two connections, before relay_start(): bytes (at most RELAY_BUFFER_BYTES) that a side is due before anything else; a secured side
+ * gets them through TLS as all others. 0, or -ENOBUFS when no buffer is left. */
 must_check int relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, const char *bytes, size_t count);
 /* The time asked for by tick_at has come: the session is asked anew about an end that it let wait. */
 void relay_tick(struct relay *relay, uint64_t now_ns);
@@ -150,6 +169,10 @@ void relay_tick(struct relay *relay, uint64_t now_ns);
 void relay_resume(struct relay *relay);
 /* Is a side still due bytes that the other one sent, or the RST that is to follow them? */
 bool relay_owes(const struct relay *relay, enum side to);
+static inline bool relay_is_secured(const struct relay *relay)
+{
+	return relay->side[SIDE_CLIENT].secured || relay->side[SIDE_SERVER].secured;
+}
 /* Is anything read and not yet delivered? */
 static inline bool relay_holds(const struct relay *relay)
 {

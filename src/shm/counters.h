@@ -58,29 +58,33 @@
 #define UDP_DROP_COUNTER(X, field, name, text) X(udp_drop_##field, "udp_drops_total{reason=\"" name "\"}", text)
 
 /* per listener and worker; the reasons of reasons.h are counted beside them */
-#define LISTENER_COUNTERS(X)                                                                       \
-	X(connections, "connections_total", "Connections accepted")                                \
-	X(received_bytes, "bytes_received_total", "Bytes received from clients")                   \
-	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")                                 \
-	X(retries, "connect_retries_total", "Further connect attempts after a failed one")         \
-	X(queued, "queue_waits_total", "Clients that had to wait in line for a place at a server") \
-	UDP_DIRECTIONS(UDP_DIRECTION_COUNTER, X)                                                   \
-	UDP_MOVES(UDP_MOVE_COUNTER, X)                                                             \
+#define LISTENER_COUNTERS(X)                                                                                         \
+	X(connections, "connections_total", "Connections accepted")                                                  \
+	X(received_bytes, "bytes_received_total", "Bytes received from clients")                                     \
+	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")                                                   \
+	X(retries, "connect_retries_total", "Further connect attempts after a failed one")                           \
+	X(queued, "queue_waits_total", "Clients that had to wait in line for a place at a server")                   \
+	X(handshakes, "tls_handshakes_total{resumed=\"no\"}", "TLS handshakes with clients that succeeded")          \
+	X(handshakes_resumed, "tls_handshakes_total{resumed=\"yes\"}", "TLS handshakes with clients that succeeded") \
+	UDP_DIRECTIONS(UDP_DIRECTION_COUNTER, X)                                                                     \
+	UDP_MOVES(UDP_MOVE_COUNTER, X)                                                                               \
 	UDP_DROPS(UDP_DROP_COUNTER, X)
 
 /* per server and worker */
-#define SERVER_COUNTERS(X)                                                                                            \
-	X(connections, "server_connections_total", "Connections established to the server")                           \
-	X(failures, "server_failures_total", "Connect attempts to the server that failed")                            \
-	X(sent_bytes, "server_bytes_sent_total", "Bytes sent to the server")                                          \
-	X(received_bytes, "server_bytes_received_total", "Bytes received from the server")                            \
-	X(pool_hits, "pool_hits_total", "Clients that got a connection that was ready")                               \
-	X(pool_misses, "pool_misses_total", "Clients for which none was ready, where there is a pool")                \
-	X(pool_kept, "pool_kept_total", "Connections kept for another client")                                        \
-	X(pool_pinned, "pool_pinned_total",                                                                           \
-	        "Connections that could not be kept: the client left state in them, or they could not be followed")   \
-	X(pool_stale, "pool_stale_total", "Ready connections that the server closed or spoiled before a client came") \
-	X(pool_stale_retries, "pool_stale_retries_total",                                                             \
+#define SERVER_COUNTERS(X)                                                                                                     \
+	X(connections, "server_connections_total", "Connections established to the server")                                    \
+	X(failures, "server_failures_total", "Connect attempts to the server that failed")                                     \
+	X(sent_bytes, "server_bytes_sent_total", "Bytes sent to the server")                                                   \
+	X(received_bytes, "server_bytes_received_total", "Bytes received from the server")                                     \
+	X(handshakes, "server_tls_handshakes_total{resumed=\"no\"}", "TLS handshakes with the server that succeeded")          \
+	X(handshakes_resumed, "server_tls_handshakes_total{resumed=\"yes\"}", "TLS handshakes with the server that succeeded") \
+	X(pool_hits, "pool_hits_total", "Clients that got a connection that was ready")                                        \
+	X(pool_misses, "pool_misses_total", "Clients for which none was ready, where there is a pool")                         \
+	X(pool_kept, "pool_kept_total", "Connections kept for another client")                                                 \
+	X(pool_pinned, "pool_pinned_total",                                                                                    \
+	        "Connections that could not be kept: the client left state in them, or they could not be followed")            \
+	X(pool_stale, "pool_stale_total", "Ready connections that the server closed or spoiled before a client came")          \
+	X(pool_stale_retries, "pool_stale_retries_total",                                                                      \
 	        "Ready connections that failed at first use and were replaced without the client noticing")
 
 /* gauges per server and worker: set by the worker, cleared when it died */
@@ -99,7 +103,11 @@
 	X(upgrades_ok, "upgrades_total{result=\"ok\"}", "Upgrades of the program that took effect")                        \
 	X(upgrades_failed, "upgrades_total{result=\"failed\"}", "Upgrades that were given up; the running program stayed") \
 	X(worker_restarts, "worker_restarts_total", "Workers replaced after they died")                                    \
-	X(control_restarts, "control_restarts_total", "Control processes replaced after they died")
+	X(control_restarts, "control_restarts_total", "Control processes replaced after they died")                        \
+	X(certificates_ok, "certificate_reloads_total{result=\"ok\"}",                                                     \
+	        "Certificates that changed and were taken over by the workers that run")                                   \
+	X(certificates_failed, "certificate_reloads_total{result=\"failed\"}",                                             \
+	        "Certificates that changed and were refused; the old ones stayed")
 
 typedef _Atomic uint64_t counter_t;
 

@@ -12,6 +12,7 @@ static const char magic[8] = "AEGIS";
 
 static_assert(sizeof(struct limit) == CACHE_LINE_BYTES, "limits share no cache line");
 static_assert(sizeof(struct server_row) % CACHE_LINE_BYTES == 0 && sizeof(struct listener_row) % CACHE_LINE_BYTES == 0, "nor do rows");
+static_assert(sizeof(struct shm_certificate) % CACHE_LINE_BYTES == 0, "nor do certificates");
 static_assert(sizeof(struct shm_seat) % CACHE_LINE_BYTES == 0, "nor do seats");
 static_assert(offsetof(struct shm_seat, base_accepts) < CACHE_LINE_BYTES &&
                       offsetof(struct shm_seat, ledger_sequence) == CACHE_LINE_BYTES &&
@@ -86,6 +87,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_header, roll_boxes_offset)
 	FIELD(shm_header, roll_rows_offset)
 	FIELD(shm_header, logs_offset)
+	FIELD(shm_header, certificates_offset)
 	FIELD(shm_header, state)
 	FIELD(shm_header, master_pid)
 	FIELD(shm_header, heir_pid)
@@ -96,6 +98,7 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_header, n_listeners)
 	FIELD(shm_header, n_servers)
 	FIELD(shm_header, n_upstreams)
+	FIELD(shm_header, n_certificates)
 	FIELD(shm_header, last_reload_unix_s)
 	FIELD(shm_header, last_reload_ok)
 	FIELD(shm_header, reloads_begun)
@@ -124,6 +127,13 @@ static const struct hashed hashed_rows[] = {
 	FIELD(shm_listener, up)
 	FIELD(shm_listener, down)
 	FIELD(shm_listener, queue_drops)
+
+	STRUCT(shm_certificate)
+	FIELD(shm_certificate, not_before)
+	FIELD(shm_certificate, not_after)
+	FIELD(shm_certificate, listener)
+	FIELD(shm_certificate, name)
+	MARK("certificates", SHM_CERTIFICATES, 0)
 
 	STRUCT(shm_upstream)
 	FIELD(shm_upstream, name)
@@ -330,7 +340,7 @@ uint64_t shm_layout_hash(void)
 struct places {
 	uint64_t limits, listeners, servers, seats, ledgers, listener_rows, server_rows, listener_index, server_index;
 	uint64_t upstreams, upstream_index, rates, affinities, line_heads;
-	uint64_t recorder_heads, recorder_rings, roll_boxes, roll_rows, logs;
+	uint64_t recorder_heads, recorder_rings, roll_boxes, roll_rows, logs, certificates;
 	uint64_t size;
 };
 
@@ -371,7 +381,8 @@ static bool find_places(const struct shm_dims *dims, struct places *out)
 	          place(&end, seats, sizeof(struct recorder_head), &out->recorder_heads) &&
 	          place(&end, seats, sizeof(struct roll_box), &out->roll_boxes) &&
 	          place(&end, seats * ROLL_ROWS, sizeof(struct roll_row), &out->roll_rows) &&
-	          place(&end, seats, RECORDER_BYTES_MOST, &out->recorder_rings) && place(&end, seats, SHM_LOG_BYTES, &out->logs);
+	          place(&end, seats, RECORDER_BYTES_MOST, &out->recorder_rings) && place(&end, seats, SHM_LOG_BYTES, &out->logs) &&
+	          place(&end, SHM_CERTIFICATES, sizeof(struct shm_certificate), &out->certificates);
 	out->size = end;
 	return ok;
 }
@@ -405,6 +416,7 @@ static void point(struct shm *shm, void *base, const struct places *places, cons
 		.roll_boxes = (void *)(start + places->roll_boxes),
 		.roll_rows = (void *)(start + places->roll_rows),
 		.logs = start + places->logs,
+		.certificates = (void *)(start + places->certificates),
 	};
 	rate_table_open(&shm->rates, start + places->rates, SHM_RATE_CELLS);
 	affinity_open(&shm->affinities, start + places->affinities, SHM_AFFINITY_ENTRIES);
@@ -439,6 +451,7 @@ void shm_init(struct shm *shm, void *base, const struct shm_dims *dims)
 	header->roll_boxes_offset = places.roll_boxes;
 	header->roll_rows_offset = places.roll_rows;
 	header->logs_offset = places.logs;
+	header->certificates_offset = places.certificates;
 	atomic_thread_fence(memory_order_release);
 	memcpy(header->magic, magic, sizeof magic);
 }
@@ -473,8 +486,7 @@ static bool same_places(const struct shm_header *header, const struct places *pl
 	       header->affinities_offset == places->affinities && header->line_heads_offset == places->line_heads &&
 	       header->recorder_heads_offset == places->recorder_heads && header->recorder_rings_offset == places->recorder_rings &&
 	       header->roll_boxes_offset == places->roll_boxes && header->roll_rows_offset == places->roll_rows &&
-
-	       header->logs_offset == places->logs;
+	       header->logs_offset == places->logs && header->certificates_offset == places->certificates;
 }
 
 int shm_attach(struct shm *shm, void *base, uint64_t size_bytes, char *why, size_t why_size)

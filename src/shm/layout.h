@@ -65,7 +65,7 @@ enum seat_state {
 const char *seat_state_name(enum seat_state state);
 
 /* The same in every segment. */
-enum { SHM_SLOTS = 256, SHM_UPSTREAMS = 1024, SHM_RATE_CELLS = 65536, SHM_AFFINITY_ENTRIES = 65536 };
+enum { SHM_SLOTS = 256, SHM_UPSTREAMS = 1024, SHM_RATE_CELLS = 65536, SHM_AFFINITY_ENTRIES = 65536, SHM_CERTIFICATES = 4096 };
 
 /* How many of each there is room for; fixed when the segment is made. */
 struct shm_dims {
@@ -91,7 +91,8 @@ struct shm_header {
 	uint64_t limits_offset, listeners_offset, servers_offset, seats_offset, ledgers_offset, listener_rows_offset, server_rows_offset;
 	uint64_t listener_index_offset, server_index_offset, upstreams_offset, upstream_index_offset, rates_offset, affinities_offset;
 	char boot_id[SHM_BOOT_ID_SIZE]; /* in which its times were taken; "" = unknown */
-	uint64_t line_heads_offset, recorder_heads_offset, recorder_rings_offset, roll_boxes_offset, roll_rows_offset, logs_offset;
+	uint64_t line_heads_offset, recorder_heads_offset, recorder_rings_offset, roll_boxes_offset, roll_rows_offset, logs_offset,
+	        certificates_offset;
 
 	/* master */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t state; /* enum instance_state */
@@ -104,6 +105,7 @@ struct shm_header {
 	_Atomic uint32_t n_listeners;    /* rows ever used: 0..n-1, in use or retired */
 	_Atomic uint32_t n_servers;
 	_Atomic uint32_t n_upstreams;
+	_Atomic uint32_t n_certificates;
 	uint32_t listener_cursor, server_cursor, upstream_cursor; /* where the search for a retired row goes on */
 	_Atomic uint64_t last_reload_unix_s;                      /* 0 = never */
 	_Atomic uint32_t last_reload_ok;
@@ -143,6 +145,14 @@ struct shm_listener {
 	_Alignas(CACHE_LINE_BYTES) struct rate rate; /* of new connections */
 	struct rate up, down;                        /* of bytes */
 	_Atomic uint32_t queue_drops[SHM_SLOTS];     /* UDP, by socket: drops in the kernel's queue that are counted somewhere */
+};
+
+/* A certificate that a listener shows: nothing secret. writer: master */
+struct shm_certificate {
+	_Atomic int64_t not_before, not_after; /* seconds since 1970 */
+	_Atomic uint32_t listener;             /* row */
+	uint32_t unused;
+	char name[104]; /* its first name, perhaps cut; unique in the listener */
 };
 
 struct shm_upstream {
@@ -239,8 +249,9 @@ struct shm {
 	struct limit *limits; /* index: limit_global(), limit_listener(i), limit_server(i), limit_upstream(i) */
 	struct shm_listener *listeners;
 	struct shm_server *servers;
-	struct shm_upstream *upstreams; /* [SHM_UPSTREAMS] */
-	struct line_head *line_heads;   /* [upstream][seat] */
+	struct shm_certificate *certificates; /* [SHM_CERTIFICATES] */
+	struct shm_upstream *upstreams;       /* [SHM_UPSTREAMS] */
+	struct line_head *line_heads;         /* [upstream][seat] */
 	struct shm_seat *seats;
 	_Atomic uint32_t *ledgers;          /* [seat][limit]: what each worker holds of each limit; see shm_ledger() */
 	struct listener_row *listener_rows; /* [seat][listener] */

@@ -31,6 +31,23 @@ enum access_phase {
 
 #define ACCESS_NEVER UINT64_MAX     /* in place of a time */
 #define ACCESS_NO_SERVER UINT32_MAX /* in place of a row */
+#define ACCESS_NO_UPSTREAM UINT32_MAX
+enum { ACCESS_TEXT_MOST = 127 };
+
+/* What is known of a client of TLS: X(id, key). */
+#define ACCESS_TEXTS(X)                                                            \
+	X(NAME, "sni")            /* the name that it asked for */                 \
+	X(VERSION, "tls_version") /* these of a connection whose TLS ended here */ \
+	X(CIPHER, "tls_cipher")                                                    \
+	X(ALPN, "alpn")                                                            \
+	X(CLIENT, "tls_client") /* who it is by its certificate, if that was verified */
+
+enum access_text {
+#define X(id, key) ACCESS_TEXT_##id,
+	ACCESS_TEXTS(X)
+#undef X
+	        N_ACCESS_TEXTS
+};
 
 struct access_record {
 	uint64_t at_ns; /* CLOCK_MONOTONIC: when it was made */
@@ -49,6 +66,8 @@ struct access_record {
 	uint8_t reason;                      /* enum reason; of those that end */
 	uint8_t server_first;                /* of one that both sides ended: the server did so first */
 	uint8_t is_udp;
+	uint8_t tls_resumed;
+	uint8_t text_lengths[N_ACCESS_TEXTS]; /* of the texts that follow, one behind the other: at most ACCESS_TEXT_MOST bytes; 0 = none */
 };
 
 #endif

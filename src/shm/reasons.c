@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/attr.h"
 
@@ -40,9 +41,15 @@ enum closer reason_closer(enum reason reason, bool server_first)
 	case REASON_CLIENT_RESET:
 	case REASON_CLIENT_LOST:
 	case REASON_CLIENT_GAVE_UP:
+	case REASON_CLIENT_LEFT:
+	case REASON_PROXY_LEFT:
+	case REASON_CLIENT_ALERT:
+	case REASON_CLIENT_CUT_OFF:
+	case REASON_HANDSHAKE_LEFT:
 		return CLOSER_CLIENT;
 	case REASON_SERVER_RESET:
 	case REASON_SERVER_LOST:
+	case REASON_SERVER_CUT_OFF:
 		return CLOSER_SERVER;
 	default:
 		return reason_class(reason) == REASON_OPERATOR ? CLOSER_OPERATOR : CLOSER_AEGIS;
@@ -69,6 +76,14 @@ enum reason reason_of_connect(int error)
 		return REASON_CONNECT_REFUSED;
 	case ETIMEDOUT:
 		return REASON_CONNECT_TIMEOUT;
+	case EPROTO:
+		return REASON_SERVER_HANDSHAKE;
+	case ETIME:
+		return REASON_SERVER_HANDSHAKE_TIMEOUT;
+	case EKEYREJECTED:
+		return REASON_SERVER_CERTIFICATE;
+	case ENOPROTOOPT: /* it has connected, and not what the client needs */
+		return REASON_SERVER_NO_TLS;
 	case EADDRNOTAVAIL:
 		return REASON_NO_PORTS;
 	case EMFILE:
@@ -79,5 +94,24 @@ enum reason reason_of_connect(int error)
 		return REASON_NO_MEMORY;
 	default:
 		return REASON_CONNECT_FAILED;
+	}
+}
+
+bool reason_is_of_source(int error)
+{
+	return error == EPROTOTYPE || error == ENONET;
+}
+
+const char *reason_connect_words(int error)
+{
+	switch (error) {
+	case ENOPROTOOPT:
+		return "it declined TLS";
+	case EPROTOTYPE:
+		return "what source names has no address of the same family, IPv4 or IPv6";
+	case ENONET:
+		return "the address that source names is not one of this machine";
+	default:
+		return strerror(error);
 	}
 }

@@ -30,6 +30,10 @@ enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR 
 	X(LISTENER_FULL, "listener_full", REJECTED, "max_connections of the listener reached")                                      \
 	X(DENIED, "denied", REJECTED, "not let in by allow and deny of the listener")                                               \
 	X(RATE_LIMITED, "rate_limited", REJECTED, "more new connections than rate_limit of the listener allows")                    \
+	X(PROXY_UNTRUSTED, "proxy_untrusted", REJECTED, "not one of the proxies that accept_proxy.from names")                      \
+	X(PROXY_HEADER, "proxy_header", REJECTED, "no header of the PROXY protocol, or one that is wrong")                          \
+	X(PROXY_TIMEOUT, "proxy_timeout", ERROR, "no whole header of the PROXY protocol within accept_proxy.timeout")               \
+	X(PROXY_LEFT, "proxy_left", DONE, "a proxy that left without a byte: most likely it looked if the port is open")            \
 	X(SERVERS_FULL, "servers_full", REJECTED, "all usable servers are at their max_connections, and the upstream has no queue") \
 	X(QUEUE_FULL, "queue_full", REJECTED, "all usable servers are full, and queue.size clients wait already")                   \
 	X(QUEUE_TIMEOUT, "queue_timeout", REJECTED, "no place at a server within queue.timeout")                                    \
@@ -40,6 +44,25 @@ enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR 
 	X(REQUESTS_REACHED, "requests_reached", DONE, "UDP: the client sent as many datagrams as a session takes (udp.requests)")   \
 	X(SERVER_DISABLED, "server_disabled", OPERATOR, "UDP: its server was disabled; the client goes on with another one")        \
 	X(LISTENER_CLOSED, "listener_closed", OPERATOR, "UDP: its port is another listener's now, or the master is gone")           \
+	X(HELLO_TIMEOUT, "hello_timeout", ERROR, "no complete ClientHello within client_hello.timeout of the listener")             \
+	X(HELLO_TOO_LARGE, "hello_too_large", REJECTED, "a ClientHello longer than client_hello.max of the listener")               \
+	X(BAD_HELLO, "bad_hello", REJECTED, "a ClientHello that is malformed, or asks for what is no name of a host")               \
+	X(NO_ROUTE, "no_route", REJECTED, "no route for the name that the client asks for, and no upstream for the others")         \
+	X(CLIENT_LEFT, "client_left", DONE, "the client left before it had said where it wanted to go")                             \
+	X(SERVER_NO_TLS, "server_no_tls", ERROR, "the server declined TLS, which the client asked for (PostgreSQL)")                \
+	X(NOT_TLS, "not_tls", ERROR, "what the client sent is no TLS")                                                              \
+	X(TLS_MISMATCH, "tls_mismatch", ERROR, "no version, cipher or protocol (ALPN) of TLS in common with the client")            \
+	X(CLIENT_CERTIFICATE, "client_certificate", ERROR, "the client's certificate is missing, expired, revoked or not trusted")  \
+	X(CLIENT_ALERT, "client_alert", ERROR, "the client refused the TLS handshake with an alert")                                \
+	X(HANDSHAKE_LEFT, "handshake_left", DONE, "the client ended the connection before its TLS handshake was over")              \
+	X(HANDSHAKE_TIMEOUT, "handshake_timeout", ERROR, "no TLS handshake with the client within tls.timeout")                     \
+	X(CLIENT_TLS_ERROR, "client_tls_error", ERROR, "the client broke the rules of TLS, or its bytes were changed on the way")   \
+	X(SERVER_TLS_ERROR, "server_tls_error", ERROR, "the server broke the rules of TLS, or its bytes were changed on the way")   \
+	X(CLIENT_CUT_OFF, "client_cut_off", ERROR, "the client's TLS stream ended without a close_notify, as if cut off")           \
+	X(SERVER_CUT_OFF, "server_cut_off", ERROR, "the server's TLS stream ended without a close_notify, as if cut off")           \
+	X(SERVER_HANDSHAKE, "server_handshake", ERROR, "no TLS handshake with any server, the last one failed")                     \
+	X(SERVER_HANDSHAKE_TIMEOUT, "server_handshake_timeout", ERROR, "no TLS handshake with any server within timeout.connect")   \
+	X(SERVER_CERTIFICATE, "server_certificate", ERROR, "the certificate of the server does not hold")                           \
 	X(SERVER_DOWN, "server_down", ERROR, "its server went down (on_down = \"close\")")                                          \
 	X(NO_MEMORY, "no_memory", ERROR, "out of memory in Aegis or in the kernel")                                                 \
 	X(NO_DESCRIPTORS, "no_descriptors", ERROR, "out of file descriptors")                                                       \
@@ -77,6 +100,10 @@ const char *closer_name(enum closer closer);
 
 /* Of a connection to a server that could not be made, with this errno. */
 enum reason reason_of_connect(int error);
+/* The same in words. */
+const char *reason_connect_words(int error);
+/* It was for want of an address of ours to come from, and says nothing of the server. */
+bool reason_is_of_source(int error);
 
 /* The name in metrics and logs, the sentence for people, the class. */
 const char *reason_name(enum reason reason);

@@ -30,9 +30,11 @@
 	X(WORKER_BEGAN, "worker began")     \
 	X(WORKER_ENDED, "worker ended")     \
 	X(ACCEPTED, "accepted")             \
+	X(INTRODUCED, "introduced")         \
 	X(DENIED, "denied")                 \
 	X(RATE_LIMITED, "rate limited")     \
 	X(FULL, "full")                     \
+	X(ROUTED, "routed")                 \
 	X(CHOSEN, "server chosen")          \
 	X(NOT_CHOSEN, "no server chosen")   \
 	X(IN_LINE, "in line")               \
@@ -90,7 +92,8 @@ struct record {
 	uint16_t row;      /* of the listener: ACCEPTED to FULL, CLOSED; else of the server */
 	uint32_t number;   /* IN_LINE: how many wait; CLOSED: enum closer, and the step in bits 8 to 15; of others see there */
 	union {
-		struct record_address client; /* ACCEPTED */
+		struct record_address
+		        client; /* ACCEPTED; INTRODUCED, detail: the version of the header, number: 0 = it speaks for nobody */
 		struct {
 			struct record_address client;
 			uint32_t lived_ms;
@@ -105,6 +108,10 @@ struct record {
 		struct {
 			uint32_t used, max;
 		} full; /* detail: enum record_limit */
+		struct {
+			char name[39]; /* NUL-terminated; longer ones are cut */
+			uint8_t flags; /* RECORD_ROUTE_* */
+		} route;               /* detail: a route was found; number: the row of the upstream, UINT32_MAX = none */
 		struct record_choice choice;
 		struct {
 			struct record_address to;
@@ -121,6 +128,8 @@ struct record {
 };
 
 static_assert(sizeof(struct record) == CACHE_LINE_BYTES, "a record costs one cache line");
+
+enum { RECORD_ROUTE_CUT = 1, RECORD_ROUTE_ECH = 2 };
 
 /* The serial of the connection that a seat accepts as its nth one, from 1: never 0. */
 static inline uint32_t record_serial(uint64_t nth)

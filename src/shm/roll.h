@@ -19,12 +19,18 @@
 #include "shm/recorder.h"
 
 /* The steps of a connection inside a worker: tcp/session.h. */
-#define SESSION_STEPS(X)      \
-	X(ADMIT, "admit")     \
-	X(RESERVE, "reserve") \
-	X(CHOOSE, "choose")   \
-	X(LINE, "wait")       \
-	X(CONNECT, "connect") \
+#define SESSION_STEPS(X)              \
+	X(ADMIT, "admit")             \
+	X(RESERVE, "reserve")         \
+	X(PROXY, "proxy_header")      \
+	X(HELLO, "hello")             \
+	X(HANDSHAKE, "handshake")     \
+	X(CHOOSE, "choose")           \
+	X(LINE, "wait")               \
+	X(CONNECT, "connect")         \
+	X(INTRODUCE, "introduce")     \
+	X(STARTTLS, "starttls")       \
+	X(SECURE, "server_handshake") \
 	X(RELAY, "relay")
 
 enum step {
@@ -48,7 +54,7 @@ enum roll_state {
 };
 
 /* Connections in an answer, and those that are looked at for one that is to be ended. */
-enum { ROLL_ROWS = 256, ROLL_LOOKS = 4096, ROLL_NO_SERVER = UINT16_MAX };
+enum { ROLL_ROWS = 256, ROLL_LOOKS = 4096, ROLL_NO_SERVER = UINT16_MAX, ROLL_NAME_SIZE = 44 };
 
 struct roll_row {
 	_Alignas(CACHE_LINE_BYTES) uint32_t serial;
@@ -59,7 +65,10 @@ struct roll_row {
 	uint64_t accepted_ns, active_ns; /* active: the last byte either way, or the last step */
 	uint64_t up_bytes, down_bytes;   /* from the client, from the server */
 	uint64_t up_datagrams, down_datagrams;
+	char name[ROLL_NAME_SIZE]; /* that the client asked for, as much of it as there is room for; NUL-terminated, "" = none */
 };
+
+static_assert(sizeof(struct roll_row) == 2 * CACHE_LINE_BYTES, "as many of them as an answer has are a buffer for each seat");
 
 struct roll_box {
 	/* writer: control */

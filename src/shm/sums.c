@@ -5,6 +5,11 @@ static uint32_t at_most(uint32_t n, uint32_t most)
 	return n < most ? n : most;
 }
 
+uint32_t sums_n_certificates(const struct shm *shm)
+{
+	return at_most(atomic_load_explicit(&shm->header->n_certificates, memory_order_acquire), SHM_CERTIFICATES);
+}
+
 uint32_t sums_n_listeners(const struct shm *shm)
 {
 	return at_most(atomic_load_explicit(&shm->header->n_listeners, memory_order_acquire), shm->dims.listeners);

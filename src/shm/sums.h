@@ -28,6 +28,7 @@ struct server_sum {
 
 /* The rows to look at, in use or retired: 0..n-1. */
 uint32_t sums_n_listeners(const struct shm *shm);
+uint32_t sums_n_certificates(const struct shm *shm);
 uint32_t sums_n_servers(const struct shm *shm);
 uint32_t sums_n_upstreams(const struct shm *shm);
 

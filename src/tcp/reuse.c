@@ -26,7 +26,7 @@ static struct session *session_of(struct relay *relay)
 
 static const struct upstream_config *config_of(const struct session *session)
 {
-	return session->visit.entrance->upstream->config;
+	return session->visit.upstream->config;
 }
 
 static bool keeps(const struct session *session)
@@ -359,5 +359,5 @@ bool reuse_give_back(struct session *session)
 	const struct hot_conn hot = {
 		.conn = session->relay.side[SIDE_SERVER].conn, .sent_bytes = reuse->sent_before + reuse->sent_bytes, .used = true
 	};
-	return upstream_keep(session->visit.entrance->upstream, session->visit.server, &hot);
+	return upstream_keep(session->visit.upstream, session->visit.server, &hot);
 }

@@ -5,9 +5,15 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "house/caller.h"
 #include "house/flight.h"
+#include "tcp/hello.h"
+#include "tcp/introduce.h"
 #include "tcp/pace.h"
+#include "tcp/proxied.h"
 #include "tcp/reuse.h"
+#include "tcp/secure.h"
+#include "tcp/steps.h"
 #include "tcp/tcp.h"
 #include "tcp/wait.h"
 
@@ -15,14 +21,6 @@
 #define OPTIONS_AFTER_NS NS_PER_S
 /* A probe that is connected for so long was a good one, if its server has nothing to say. */
 #define PROBE_GOOD_NS NS_PER_S
-
-/* What a step says to the driver. */
-enum step_result {
-	STEP_DONE,  /* on to the next one */
-	STEP_WAIT,  /* an event or the deadline goes on */
-	STEP_AGAIN, /* back to choosing a server */
-	STEP_LEFT   /* not to be touched any more: it is gone, or goes on by itself */
-};
 
 struct step_row {
 	enum step_result (*enter)(struct session *session);
@@ -51,24 +49,27 @@ static void arm_anew(struct session *session)
 	session_arm(session);
 }
 
-static void run(struct session *session, enum step step)
+void session_run(struct session *session, enum step step)
 {
-	for (;;) {
-		session->visit.step = step;
-		session->visit.step_ns = now_ns(session);
-		switch (steps[step].enter(session)) {
-		case STEP_DONE:
-			step++;
-			break;
-		case STEP_AGAIN:
-			step = STEP_CHOOSE;
-			break;
-		case STEP_WAIT:
-			arm_anew(session);
-			return;
-		case STEP_LEFT:
-			return;
-		}
+	session->visit.step = step;
+	session->visit.step_ns = now_ns(session);
+	session_went_on(session, steps[step].enter(session));
+}
+
+void session_went_on(struct session *session, enum step_result result)
+{
+	switch (result) {
+	case STEP_DONE:
+		session_run(session, session->visit.step + 1);
+		break;
+	case STEP_AGAIN:
+		session_run(session, STEP_CHOOSE);
+		break;
+	case STEP_WAIT:
+		arm_anew(session);
+		break;
+	case STEP_LEFT:
+		break;
 	}
 }
 
@@ -88,12 +89,12 @@ void session_begin(struct session *session, struct tcp *tcp, struct conn *client
 	session->visit.accepted_ns = now_ns(session);
 	counter_add(&session->visit.entrance->row->connections, 1);
 	flight_accepted(&session->visit);
-	run(session, STEP_ADMIT);
+	session_run(session, STEP_ADMIT);
 }
 
 /* --- admit: who comes in at all ------------------------------------------------------------------------------------------ */
 
-static enum step_result step_admit(struct session *session)
+enum step_result session_admit(struct session *session)
 {
 	enum reason why_not;
 	if (likely(door_admit(&session->visit.entrance->door, &session->visit.peer, session->visit.accepted_ns, &why_not)))
@@ -101,6 +102,20 @@ static enum step_result step_admit(struct session *session)
 	flight_refused(&session->visit, why_not);
 	session_end(session, why_not);
 	return STEP_LEFT;
+}
+
+/* Of a proxy it is the client that counts, when it has told who that is. */
+static enum step_result step_admit(struct session *session)
+{
+	if (likely(proxied_admit(session)))
+		return unlikely(session->visit.proxied) ? STEP_DONE : session_admit(session);
+	session_end(session, REASON_PROXY_UNTRUSTED);
+	return STEP_LEFT;
+}
+
+static enum step_result step_proxy(struct session *session)
+{
+	return likely(!session->visit.proxied) ? STEP_DONE : proxied_begin(session);
 }
 
 /* --- reserve: a place within max_connections ---------------------------------------------------------------------------- */
@@ -124,14 +139,14 @@ static enum step_result step_reserve(struct session *session)
 static void report(struct session *session, bool ok)
 {
 	if (session->visit.judged)
-		upstream_report(session->visit.entrance->upstream, session->visit.server, &session->pass, ok, now_ns(session));
+		upstream_report(session->visit.upstream, session->visit.server, &session->pass, ok, now_ns(session));
 	session->visit.judged = false;
 }
 
 static void abandon(struct session *session)
 {
 	if (session->visit.judged)
-		upstream_abandon(session->visit.entrance->upstream, session->visit.server, &session->pass);
+		upstream_abandon(session->visit.upstream, session->visit.server, &session->pass);
 	session->visit.judged = false;
 }
 
@@ -161,6 +176,7 @@ static struct upstream_client client_of(const struct session *session)
 		.n_tried = session->visit.n_tried,
 		.now_ns = now_ns(session),
 		.fresh = session->reuse != NULL, /* one out of the pool was stale */
+		.name_hash = session->visit.caller ? session->visit.caller->name_hash : 0,
 	};
 }
 
@@ -168,13 +184,13 @@ enum upstream_choice session_take(struct session *session)
 {
 	const struct upstream_client client = client_of(session);
 	struct upstream_hold hold;
-	enum upstream_choice choice = upstream_take(session->visit.entrance->upstream, &client, &hold);
+	enum upstream_choice choice = upstream_take(session->visit.upstream, &client, &hold);
 	if (choice != UPSTREAM_TAKEN)
 		return choice;
 	wait_end(session);
 	session->visit.server = hold.server;
 	session->pass = hold.pass;
-	session->visit.judged = upstream_judges(session->visit.entrance->upstream);
+	session->visit.judged = upstream_judges(session->visit.upstream);
 	flight_chosen(&session->visit);
 	if (hold.hot.conn)
 		reuse_took(session, &hold.hot);
@@ -188,7 +204,7 @@ enum record_want session_want(enum upstream_choice choice)
 
 static enum step_result step_choose(struct session *session)
 {
-	const struct upstream *upstream = session->visit.entrance->upstream;
+	const struct upstream *upstream = session->visit.upstream;
 	bool others_wait = upstream->has_line && line_is_busy(&upstream->line);
 	enum upstream_choice choice = others_wait ? UPSTREAM_LATER : session_take(session);
 	enum reason why_not;
@@ -209,7 +225,7 @@ static enum step_result step_line(struct session *session)
 
 static uint64_t line_deadline(const struct session *session)
 {
-	return session->visit.step_ns + session->visit.entrance->upstream->config->queue.timeout_ns;
+	return session->visit.step_ns + session->visit.upstream->config->queue.timeout_ns;
 }
 
 static void line_overdue(struct session *session)
@@ -222,23 +238,23 @@ static void line_overdue(struct session *session)
 static void connect_was_bad(struct session *session)
 {
 	const struct upstream_client client = client_of(session);
-	upstream_forget(session->visit.entrance->upstream, session->visit.server, &client);
+	upstream_forget(session->visit.upstream, session->visit.server, &client);
 	report(session, false);
 }
 
-/* The attempt failed with errno `error`: note it, and go on to another server while there are retries. */
-static enum step_result connect_failed(struct session *session, int error)
+enum step_result session_connect_failed(struct session *session, int error, const char *text)
 {
-	struct upstream *upstream = session->visit.entrance->upstream;
+	struct upstream *upstream = session->visit.upstream;
 	struct server *server = session->visit.server;
 	enum reason reason = reason_of_connect(error);
 	bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY; /* another server would not help */
-	bool its_own = !ours && reason != REASON_NO_PORTS && server_addr(server);
+	bool its_own = !ours && reason != REASON_NO_PORTS && !reason_is_of_source(error) && server_addr(server);
 	bool last = ours || session->visit.n_tried >= upstream->config->retries;
+	secure_end(session, SIDE_SERVER, false);
 	if (session->relay.side[SIDE_SERVER].conn)
 		conn_close_at_once(session->relay.side[SIDE_SERVER].conn, false);
 	session->relay.side[SIDE_SERVER].conn = NULL;
-	house_log_connect_failure(&session->visit, error, last);
+	house_log_connect_failure(&session->visit, error, text, last);
 	flight_connect_failed(&session->visit, server_addr(server), error, last);
 	if (!ours)
 		counter_add(&server->row->failures, 1);
@@ -264,57 +280,58 @@ static void on_connect(struct conn *conn, unsigned events)
 	if (!(events & CONN_WRITE))
 		return;
 	int error = conn_dial_result(conn);
-	if (error == 0)
-		run(session, STEP_RELAY);
-	else if (connect_failed(session, -error) == STEP_AGAIN)
-		run(session, STEP_CHOOSE);
+	session_went_on(session, error ? session_connect_failed(session, -error, NULL) : STEP_DONE);
+}
+
+static int dial(struct session *session, const struct addr *addr)
+{
+	const struct upstream_config *config = session->visit.upstream->config;
+	struct dial_source room;
+	return conn_dial(&session->tcp->house->conns, addr, dial_source(config, &session->visit.peer, &room), &config->tcp, on_connect,
+	        session, &session->relay.side[SIDE_SERVER].conn);
 }
 
 static enum step_result step_connect(struct session *session)
 {
 	const struct addr *addr = server_addr(session->visit.server);
-	const struct tcp_config *options = &session->visit.entrance->upstream->config->tcp;
 	if (session->relay.side[SIDE_SERVER].conn)
 		return STEP_DONE; /* it came out of the pool */
-	int error =
-	        addr ? conn_dial(&session->tcp->house->conns, addr, options, on_connect, session, &session->relay.side[SIDE_SERVER].conn)
-	             : -EHOSTUNREACH;
+	int error = addr ? dial(session, addr) : -EHOSTUNREACH;
 	if (unlikely(error == -EMFILE || error == -ENFILE) && tcp_make_room(session->tcp))
-		error = conn_dial(&session->tcp->house->conns, addr, options, on_connect, session, &session->relay.side[SIDE_SERVER].conn);
+		error = dial(session, addr);
 	if (error == 0)
 		return STEP_DONE;
-	return error == -EINPROGRESS ? STEP_WAIT : connect_failed(session, -error);
+	return error == -EINPROGRESS ? STEP_WAIT : session_connect_failed(session, -error, NULL);
 }
 
 void session_connect(struct session *session)
 {
-	run(session, STEP_CONNECT);
+	session_run(session, STEP_CONNECT);
 }
 
 void session_reconnect(struct session *session)
 {
 	struct server *server = session->visit.server;
-	if (upstream_may_dial(session->visit.entrance->upstream, now_ns(session))) {
+	if (upstream_may_dial(session->visit.upstream, now_ns(session))) {
 		session->waiter.ticket = 0;
-		run(session, STEP_CONNECT);
+		session_run(session, STEP_CONNECT);
 		return;
 	}
 	abandon(session);
 	session->visit.server = NULL;
-	upstream_give_back(session->visit.entrance->upstream, server);
-	run(session, STEP_CHOOSE);
+	upstream_give_back(session->visit.upstream, server);
+	session_run(session, STEP_CHOOSE);
 }
 
 static uint64_t connect_deadline(const struct session *session)
 {
-	uint64_t limit_ns = session->visit.entrance->upstream->config->timeout.connect_ns;
+	uint64_t limit_ns = session->visit.upstream->config->timeout.connect_ns;
 	return limit_ns ? session->visit.step_ns + limit_ns : WHEEL_NEVER;
 }
 
 static void connect_overdue(struct session *session)
 {
-	if (connect_failed(session, ETIMEDOUT) == STEP_AGAIN)
-		run(session, STEP_CHOOSE);
+	session_went_on(session, session_connect_failed(session, ETIMEDOUT, NULL));
 }
 
 /* --- relay: move bytes until it is over ---------------------------------------------------------------------------------- */
@@ -324,15 +341,16 @@ static enum step_result step_relay(struct session *session)
 	struct tcp *tcp = session->tcp;
 	const struct listener_config *listener = session->visit.entrance->config;
 	bool hot = session->reuse && session->reuse->unproven, again = session->reuse && session->reuse->retried;
+	introduction_drop(session);
 	flight_connected(&session->visit);
 	if (!again)
 		histogram_record(&session->visit.entrance->row->connect, session->visit.step_ns - session->visit.accepted_ns);
 	if (!hot)
 		counter_add(&session->visit.server->row->connections, 1);
 	const struct upstream_client client = client_of(session);
-	upstream_remember(session->visit.entrance->upstream, session->visit.server, &client);
+	upstream_remember(session->visit.upstream, session->visit.server, &client);
 	session->relay.side[SIDE_CLIENT].quickack = listener->tcp.quickack;
-	session->relay.side[SIDE_SERVER].quickack = session->visit.entrance->upstream->config->tcp.quickack;
+	session->relay.side[SIDE_SERVER].quickack = session->visit.upstream->config->tcp.quickack;
 	session->visit.waited = session->visit.waited || session->waiter.ticket;
 	session->visit.n_tried = 0;
 	session->activity_ns = session->visit.step_ns;
@@ -350,7 +368,7 @@ static enum step_result step_relay(struct session *session)
 static void on_options_due(struct relay *relay)
 {
 	struct session *session = container_of(relay, struct session, relay);
-	conn_set_options(session->relay.side[SIDE_SERVER].conn, &session->visit.entrance->upstream->config->tcp);
+	conn_set_options(session->relay.side[SIDE_SERVER].conn, &session->visit.upstream->config->tcp);
 }
 
 static uint64_t options_deadline(const struct session *session)
@@ -361,7 +379,7 @@ static uint64_t options_deadline(const struct session *session)
 /* A probe of the breaker must be answered in time, also by a server that does not speak before the client does. */
 static uint64_t probe_deadline(const struct session *session)
 {
-	uint64_t half_ns = session->visit.entrance->upstream->config->circuit_breaker.timeout_ns / 2;
+	uint64_t half_ns = session->visit.upstream->config->circuit_breaker.timeout_ns / 2;
 	if (!session->visit.judged || session->pass.verdict != BREAKER_PROBE)
 		return WHEEL_NEVER;
 	return session->visit.step_ns + (half_ns < PROBE_GOOD_NS ? half_ns : PROBE_GOOD_NS);
@@ -383,7 +401,7 @@ static uint64_t read_deadline(const struct session *session)
 {
 	if (!session->asked_ns || pace_holds_back(session, SIDE_SERVER))
 		return WHEEL_NEVER;
-	return earlier(WHEEL_NEVER, session->asked_ns, session->visit.entrance->upstream->config->timeout.read_ns);
+	return earlier(WHEEL_NEVER, session->asked_ns, session->visit.upstream->config->timeout.read_ns);
 }
 
 static uint64_t idle_deadline(const struct session *session)
@@ -466,7 +484,7 @@ static struct session *session_of(struct relay *relay)
 static void client_spoke(struct session *session, uint64_t now)
 {
 	session->visit.client_spoke = true;
-	if (session->asked_ns || !session->visit.entrance->upstream->config->timeout.read_ns)
+	if (session->asked_ns || !session->visit.upstream->config->timeout.read_ns)
 		return;
 	session->asked_ns = now;
 	session_arm(session);
@@ -519,12 +537,14 @@ static void on_done(struct relay *relay, enum relay_end end, enum side by)
 		[RELAY_FINISHED] = { REASON_FINISHED, REASON_FINISHED },
 		[RELAY_RESET] = { REASON_CLIENT_RESET, REASON_SERVER_RESET },
 		[RELAY_LOST] = { REASON_CLIENT_LOST, REASON_SERVER_LOST },
+		[RELAY_CUT_OFF] = { REASON_CLIENT_CUT_OFF, REASON_SERVER_CUT_OFF },
+		[RELAY_BROKEN] = { REASON_CLIENT_TLS_ERROR, REASON_SERVER_TLS_ERROR },
 		[RELAY_NO_MEMORY] = { REASON_NO_MEMORY, REASON_NO_MEMORY },
 	};
 	struct session *session = session_of(relay);
 	if (reuse_goes_on(session, end, by))
 		return;
-	if (by == SIDE_SERVER && (end == RELAY_RESET || end == RELAY_LOST) && !may_be_stale(session))
+	if (by == SIDE_SERVER && end != RELAY_FINISHED && end != RELAY_NO_MEMORY && !may_be_stale(session))
 		report(session, false);
 	session_end(session, reasons[end][by]);
 }
@@ -559,7 +579,7 @@ static void on_end(struct visit *visit, enum reason reason)
 static void on_server_fell(struct visit *visit)
 {
 	struct session *session = session_of_visit(visit);
-	if (visit->step == STEP_CONNECT)
+	if (visit->step == STEP_CONNECT || visit->step == STEP_STARTTLS || visit->step == STEP_SECURE)
 		connect_overdue(session);
 	else
 		session_end(session, REASON_SERVER_DOWN);
@@ -581,16 +601,30 @@ static void tell(const struct visit *visit, struct visit_moments *out)
 		.server_first = session->relay.server_first };
 }
 
-const struct visit_kind session_kind = { .end = on_end, .is_idle = is_idle, .tell = tell, .server_fell = on_server_fell };
+static struct ssl_st *secured(const struct visit *visit)
+{
+	const struct relay_side *client = &session_of_visit(visit)->relay.side[SIDE_CLIENT];
+	return client->secured ? client->tls->ssl : NULL;
+}
+
+const struct visit_kind session_kind = {
+	.end = on_end, .is_idle = is_idle, .tell = tell, .secured = secured, .server_fell = on_server_fell
+};
 
 /* --- the table, and the one end ------------------------------------------------------------------------------------------ */
 
 static const struct step_row steps[N_STEPS] = {
 	[STEP_ADMIT] = { step_admit, NULL, NULL },
 	[STEP_RESERVE] = { step_reserve, NULL, NULL },
+	[STEP_PROXY] = { step_proxy, proxied_deadline, proxied_overdue },
+	[STEP_HELLO] = { hello_read, hello_deadline, hello_overdue },
+	[STEP_HANDSHAKE] = { secure_client, secure_client_deadline, secure_client_overdue },
 	[STEP_CHOOSE] = { step_choose, NULL, NULL },
 	[STEP_LINE] = { step_line, line_deadline, line_overdue },
 	[STEP_CONNECT] = { step_connect, connect_deadline, connect_overdue },
+	[STEP_INTRODUCE] = { introduce, NULL, NULL },
+	[STEP_STARTTLS] = { hello_greet, connect_deadline, connect_overdue },
+	[STEP_SECURE] = { secure_server, connect_deadline, secure_server_overdue },
 	[STEP_RELAY] = { step_relay, relay_deadline, relay_overdue },
 };
 
@@ -599,13 +633,19 @@ static const struct step_row steps[N_STEPS] = {
 static bool aborts(const struct session *session, enum reason reason, enum side side)
 {
 	if (session->visit.step != STEP_RELAY)
-		return true;
+		return session->visit.step == STEP_HANDSHAKE
+		               ? reason == REASON_HANDSHAKE_TIMEOUT /* where it failed it was told why */
+		               : side == SIDE_SERVER || !session->visit.caller || !session->visit.caller->told;
 	switch (reason) {
 	case REASON_CLIENT_RESET:
 	case REASON_CLIENT_LOST:
+	case REASON_CLIENT_CUT_OFF:
+	case REASON_CLIENT_TLS_ERROR:
 		return side == SIDE_SERVER;
 	case REASON_SERVER_RESET:
 	case REASON_SERVER_LOST:
+	case REASON_SERVER_CUT_OFF:
+	case REASON_SERVER_TLS_ERROR:
 		return side == SIDE_CLIENT;
 	case REASON_NO_MEMORY:
 	case REASON_SERVER_DOWN:
@@ -635,16 +675,20 @@ void session_end(struct session *session, enum reason reason)
 	if (tcp->house->access.on)
 		access_ended(&session->visit, reason);
 	keep = keep && reuse_give_back(session);
+	secure_end(session, SIDE_SERVER, !abort_server);
 	if (session->relay.side[SIDE_SERVER].conn && !keep)
 		conn_close_at_once(session->relay.side[SIDE_SERVER].conn, abort_server);
 	if (session->visit.server && !keep)
-		upstream_give_back(entrance->upstream, session->visit.server);
+		upstream_give_back(session->visit.upstream, session->visit.server);
+	introduction_drop(session);
+	hello_end(session);
 	reuse_end(session);
 	pace_end(session);
 	if (session->visit.reserved)
 		house_release(entrance);
 	counter_add(&entrance->row->closes[reason], 1);
 	histogram_record(&entrance->row->duration, now_ns(session) - session->visit.accepted_ns);
+	secure_end(session, SIDE_CLIENT, !abort_client);
 	conn_close(session->relay.side[SIDE_CLIENT].conn, abort_client);
 	tcp_forget(tcp, session);
 }

@@ -1,9 +1,10 @@
 /* One proxied TCP connection: from accept to close, in named steps.
  *
  * Process: a worker. Owner: struct tcp (tcp.h), from whose slab it comes.
- * Steps:   admit -> reserve -> choose -> wait -> connect -> relay; who got a server at once need not wait, and a failed connect goes back
- * to choose. Each step is a row in one table: name, function, deadline; one driver runs the table and one function ends it, always with a
- * reason.
+ * Steps:   admit -> reserve -> hello -> handshake -> choose -> wait -> connect -> starttls -> server handshake -> relay; hello and starttls
+ * are for listeners with routes (hello.h), without TLS there are no handshakes, who got a server at once need not wait, and a failed
+ * connect goes back to choose. Each step is a row in one table: name, function, deadline; one driver runs the table and one function ends
+ * it, always with a reason.
  */
 #ifndef AEGIS_TCP_SESSION_H
 #define AEGIS_TCP_SESSION_H
@@ -14,6 +15,7 @@
 #include "house/visit.h"
 #include "relay/relay.h"
 
+struct introduction;
 struct pace;
 struct reuse;
 struct tcp;
@@ -38,13 +40,16 @@ struct session {
 			uint64_t first_byte_ns; /* when the server's first byte came; 0 = none yet */
 		};
 	};
-	struct pace *pace;   /* bandwidth and min_rate, or NULL */
+	union {
+		struct introduction *introduction; /* while visit.proxied: what a proxy told of the client, or NULL */
+		struct pace *pace;                 /* bandwidth and min_rate, from when it relays, or NULL */
+	};
 	struct reuse *reuse; /* what it has to do with a pool, or NULL */
 };
 
 static_assert((int)SIDE_CLIENT == (int)FROM_CLIENT && (int)SIDE_SERVER == (int)FROM_SERVER, "visit.bytes is by enum side");
 static_assert(sizeof(struct session) % 16 == 0 && sizeof(struct conn) % 16 == 0, "as slabs round them");
-static_assert(sizeof(struct session) == 288, "look for room before it grows");
+static_assert(sizeof(struct session) == 304, "look for room before it grows");
 static_assert(sizeof(struct session) + 2 * sizeof(struct conn) <= 512, "an idle proxied connection costs at most 512 bytes");
 
 /* Begin with an accepted connection; the session is fresh from the slab, has its visit and is in the house. It may be over when this

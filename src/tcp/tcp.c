@@ -3,9 +3,15 @@
 #include <errno.h>
 #include <string.h>
 
+#include "house/caller.h"
 #include "os/region.h"
+#include "policy/routes.h"
+#include "tcp/hello.h"
+#include "tcp/introduce.h"
 #include "tcp/pace.h"
+#include "tcp/proxied.h"
 #include "tcp/reuse.h"
+#include "tcp/secure.h"
 #include "tcp/wait.h"
 
 /* Connections that are being closed have their places for a turn; hot ones leave some more for the clients of a turn. */
@@ -130,8 +136,13 @@ static int init_listeners(struct tcp *tcp, const struct config *config, const st
 		if (listener->protocol != PROTOCOL_TCP)
 			continue;
 		int error = entrance_init(&tcp->listeners[i].entrance, tcp->house, &session_kind, listener, row);
+		if (!error)
+			error = proxied_peers(listener, &tcp->listeners[i].proxies);
+		if (!error)
+			error = routes_new(listener->routes, listener->n_routes, &tcp->listeners[i].routes);
 		if (error)
 			return error;
+		tcp->listeners[i].tls = tls_server_of(tcp->house->tls, (uint32_t)i);
 		tcp->listeners[i].paced = pace_is_wanted(listener);
 		bandwidth_init(&tcp->listeners[i].bandwidth, listener, &tcp->house->shm->listeners[row]);
 	}
@@ -142,6 +153,17 @@ static int init_listeners(struct tcp *tcp, const struct config *config, const st
 static size_t conn_capacity(uint32_t sessions, uint32_t hot)
 {
 	return 2 * (size_t)sessions + hot + CONNS_SPARE;
+}
+
+bool tcp_has_plain(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		const struct listener_config *listener = &config->listeners[i];
+		bool leads_to_tls = listener->upstream != CONFIG_NO_UPSTREAM && config->upstreams[listener->upstream].tls.enabled;
+		if (listener->protocol == PROTOCOL_TCP && !listener->tls.enabled && !leads_to_tls)
+			return true;
+	}
+	return false;
 }
 
 uint32_t tcp_hot_most(const struct config *config)
@@ -178,15 +200,48 @@ static bool is_paced(const struct config *config)
 	return paced;
 }
 
+/* The longest hello that a listener looks at, and a byte to see that there is more; 0 = none looks at any. */
+static size_t hello_most(const struct config *config)
+{
+	size_t most = 0;
+	for (size_t i = 0; i < config->n_listeners; i++)
+		if (hello_is_wanted(&config->listeners[i]) && config->listeners[i].client_hello.most_bytes + 1 > most)
+			most = (size_t)config->listeners[i].client_hello.most_bytes + 1;
+	return most;
+}
+
+static int init_hellos(struct tcp *tcp, const struct config *config, uint32_t capacity)
+{
+	tcp->hello_size = hello_most(config);
+	if (tcp->hello_size == 0)
+		return 0;
+	tcp->hello_bytes = malloc(tcp->hello_size);
+	return tcp->hello_bytes ? reserve_slab(&tcp->callers, sizeof(struct caller), capacity) : -ENOMEM;
+}
+
 uint64_t tcp_connection_bytes(const struct config *config)
 {
 	return sizeof(struct session) + 2 * sizeof(struct conn) + (is_paced(config) ? sizeof(struct pace) : 0) +
-	       (tcp_hot_most(config) ? sizeof(struct reuse) : 0);
+	       (tcp_hot_most(config) ? sizeof(struct reuse) : 0) + (hello_most(config) ? sizeof(struct caller) : 0) +
+	       (introduction_is_wanted(config) ? sizeof(struct introduction) : 0);
 }
 
 uint64_t tcp_hot_bytes(uint32_t hot)
 {
 	return hot * (uint64_t)(sizeof(struct hot) + sizeof(struct conn));
+}
+
+/* Where anything speaks TLS: what its sides need, in which records that were made can always be held. */
+static int init_streams(struct tcp *tcp, const struct config *config, uint32_t capacity)
+{
+	unsigned each = secure_streams(config);
+	if (each == 0)
+		return 0;
+	int error = tls_desk_init(&tcp->desk);
+	if (error)
+		return error;
+	tcp->engine.desk = &tcp->desk;
+	return reserve_slab(&tcp->streams, sizeof(struct tls_stream), each * (size_t)capacity);
 }
 
 int tcp_init(struct tcp *tcp, struct house *house, struct ring *ring, const struct config *config, const struct house_places *places,
@@ -202,15 +257,22 @@ int tcp_init(struct tcp *tcp, struct house *house, struct ring *ring, const stru
 	tcp->engine.pipes = &tcp->pipes;
 	tcp->engine.spliced_bytes = &tcp->seat_row->spliced_bytes;
 	tcp->engine.pipe_exhausted = &tcp->seat_row->pipe_exhausted;
-	int error = buffers_init(&tcp->engine.buffers, buffers, ring ? RELAY_PIECES * (size_t)ring_buffers(ring) : 0);
+	size_t reserves = secure_streams(config) ? 2 * (size_t)capacity : 0; /* for each direction */
+	int error = buffers_init(&tcp->engine.buffers, buffers, ring ? RELAY_PIECES * (size_t)ring_buffers(ring) : 0, reserves);
 	if (!error)
 		error = pipes_init(&tcp->pipes, pipes);
 	if (!error)
 		error = reserve_slab(&tcp->sessions, sizeof(struct session), capacity);
 	if (!error && is_paced(config))
 		error = reserve_slab(&tcp->paces, sizeof(struct pace), capacity);
+	if (!error && introduction_is_wanted(config))
+		error = reserve_slab(&tcp->introductions, sizeof(struct introduction), capacity);
 	if (!error && tcp_hot_most(config))
 		error = reserve_slab(&tcp->reuses, sizeof(struct reuse), capacity);
+	if (!error)
+		error = init_hellos(tcp, config, capacity);
+	if (!error)
+		error = init_streams(tcp, config, capacity);
 	if (!error)
 		error = init_listeners(tcp, config, places);
 	if (error) {
@@ -223,12 +285,20 @@ int tcp_init(struct tcp *tcp, struct house *house, struct ring *ring, const stru
 
 void tcp_fini(struct tcp *tcp)
 {
-	for (uint32_t i = 0; i < tcp->n_listeners; i++)
+	for (uint32_t i = 0; i < tcp->n_listeners; i++) {
 		entrance_fini(&tcp->listeners[i].entrance);
+		access_free(tcp->listeners[i].proxies);
+		routes_free(tcp->listeners[i].routes);
+	}
+	free(tcp->hello_bytes);
 	free(tcp->listeners);
 	close_slab(&tcp->sessions);
 	close_slab(&tcp->reuses);
 	close_slab(&tcp->paces);
+	close_slab(&tcp->introductions);
+	close_slab(&tcp->callers);
+	close_slab(&tcp->streams);
+	tls_desk_fini(&tcp->desk);
 	buffers_fini(&tcp->engine.buffers);
 	pipes_fini(&tcp->pipes);
 	*tcp = (struct tcp){ 0 };

@@ -10,11 +10,20 @@
 #include "relay/pipes.h"
 #include "tcp/bandwidth.h"
 #include "tcp/session.h"
+#include "tls/stream.h"
+
+struct routes;
 
 struct tcp_listener {
 	struct entrance entrance;
 	struct bandwidth bandwidth;
-	bool paced; /* its sessions have a struct pace */
+	bool paced;            /* its sessions have a struct pace */
+	struct routes *routes; /* NULL: its sessions go to the upstream of the entrance, and nothing of them is looked at */
+	struct log_gate hello_gate;
+	struct tls_server *tls; /* NULL: it is plain */
+	struct access *proxies; /* who tells of clients; see proxied.h */
+	struct log_gate proxy_gate;
+	struct log_gate handshake_gate;
 };
 
 struct tcp {
@@ -26,15 +35,23 @@ struct tcp {
 	uint64_t wheel_timer_ns; /* when it fires */
 	struct relay_engine engine;
 	struct pipes pipes;
+	struct tls_desk desk;
 	struct slab sessions;
-	struct slab reuses; /* as many; of zero size where no upstream has a pool */
-	struct slab paces;  /* likewise; of zero size where no listener has bandwidth or min_rate */
+	struct slab reuses;  /* as many; of zero size where no upstream has a pool */
+	struct slab paces;   /* likewise; of zero size where no listener has bandwidth or min_rate */
+	struct slab callers; /* likewise; of zero size where no listener has routes */
+	char *hello_bytes;   /* for looking at hellos; NULL there */
+	size_t hello_size;
+	struct slab streams;       /* one for each side that may speak TLS */
+	struct slab introductions; /* as many as sessions; of zero size where no proxy tells of clients, or no server is told */
 	struct acceptor acceptor;
 	struct tcp_listener *listeners; /* [of the settings]; those of other protocols are all zero */
 	uint32_t n_listeners;
 	struct log_gate pause_gate;
 };
 
+/* Is there a listener of which no side is known to speak TLS? Only there a ring moves bytes. */
+must_check bool tcp_has_plain(const struct config *config);
 /* How many hot connections the settings ask of a worker. */
 uint32_t tcp_hot_most(const struct config *config);
 /* What a connection of a client takes, and so many hot ones. */

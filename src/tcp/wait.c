@@ -6,7 +6,7 @@
 
 bool wait_is_worth_while(const struct session *session, enum upstream_choice choice, enum reason *why_not)
 {
-	const struct upstream_config *config = session->visit.entrance->upstream->config;
+	const struct upstream_config *config = session->visit.upstream->config;
 	bool waits = choice == UPSTREAM_LATER || (choice == UPSTREAM_FULL && config->queue.size > 0) ||
 	             (choice == UPSTREAM_NONE && config->when_all_down == ALL_DOWN_WAIT);
 	if (!waits)
@@ -58,7 +58,7 @@ bool wait_begin(struct session *session)
 	else if (has_left(client))
 		why_not = REASON_CLIENT_GAVE_UP;
 	else
-		session->visit.waits = line_join(&session->visit.entrance->upstream->line, &session->waiter);
+		session->visit.waits = line_join(&session->visit.upstream->line, &session->waiter);
 	if (!session->visit.waits) {
 		session_end(session, why_not);
 		return false;
@@ -73,7 +73,7 @@ void wait_end(struct session *session)
 {
 	if (!session->visit.waits)
 		return;
-	line_leave(&session->visit.entrance->upstream->line, &session->waiter);
+	line_leave(&session->visit.upstream->line, &session->waiter);
 	session->visit.waited_ms += (uint32_t)((loop_now_ns(session->tcp->loop) - session->visit.step_ns) / NS_PER_MS);
 	session->visit.waits = false;
 }

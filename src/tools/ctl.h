@@ -25,7 +25,8 @@ enum ctl_word {
 	CTL_WORD_CONNECTION,
 	CTL_WORD_CLIENT,
 	CTL_WORD_TIME,
-	CTL_WORD_FILTER
+	CTL_WORD_FILTER,
+	CTL_WORD_RELOAD
 };
 
 enum { CTL_MAX_WORDS = 4, CTL_BODY_SIZE = 128, CTL_WHY_SIZE = 256 };
@@ -82,6 +83,7 @@ void ctl_print_server(const struct tree *answer, char **words, FILE *out);
 /* Of reload, drain and undrain. */
 void ctl_print_state(const struct tree *answer, char **words, FILE *out);
 void ctl_print_killed(const struct tree *answer, char **words, FILE *out);
+void ctl_print_certificates(const struct tree *answer, char **words, FILE *out);
 void ctl_print_reset(const struct tree *answer, char **words, FILE *out);
 
 /* The script that makes a shell ("bash", "zsh", "fish") complete; false for another shell. */

@@ -215,6 +215,9 @@ static void offer_words(const struct completion *completion, const struct ctl_ve
 		if (strcmp(before, "weight") == 0)
 			offer(completion, ctl_weight_of_settings, "as the settings say");
 		break;
+	case CTL_WORD_RELOAD:
+		offer(completion, "reload", "read the files again");
+		break;
 	case CTL_WORD_NONE:
 	case CTL_WORD_TIME:
 		break;

@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/units.h"
 #include "tools/ctl_cells.h"
@@ -115,6 +116,42 @@ static void print_listeners(const struct tree *answer, FILE *out)
 	grid_print(&grid, 0, out);
 }
 
+static void add_certificate(struct grid *grid, const struct tree *row, double now_s)
+{
+	double left_s = tree_number(row, "not_after_unix") - now_s;
+	char left[CTL_UNIT_SIZE];
+	ctl_add_text(grid, row, "listener");
+	ctl_add_text(grid, row, "name");
+	if (left_s > 0)
+		grid_add(grid, "in %s", ctl_human(left_s, NS_PER_S, left));
+	else
+		grid_add(grid, "EXPIRED");
+}
+
+/* Those that end soonest, where there are many. */
+static void print_certificates(const struct tree *answer, FILE *out)
+{
+	enum { MOST = 20, SOON_S = 30 * 86400 };
+	struct grid grid;
+	double now_s = (double)time(NULL);
+	size_t count = 0, left_out = 0;
+	for (const struct tree *row = ctl_first(answer, "certificates"); row != NULL; row = row->next)
+		count++;
+	if (count == 0)
+		return;
+	grid_init(&grid, "lll");
+	CTL_TITLES(&grid, "CERTIFICATE OF", "NAME", "EXPIRES");
+	for (const struct tree *row = ctl_first(answer, "certificates"); row != NULL; row = row->next)
+		if (count <= MOST || tree_number(row, "not_after_unix") - now_s < SOON_S)
+			add_certificate(&grid, row, now_s);
+		else
+			left_out++;
+	fputc('\n', out);
+	grid_print(&grid, 0, out);
+	if (left_out > 0)
+		fprintf(out, "%zu more, which do not expire within 30 days\n", left_out);
+}
+
 void ctl_print_status(const struct tree *answer, char **words, FILE *out)
 {
 	(void)words;
@@ -122,6 +159,7 @@ void ctl_print_status(const struct tree *answer, char **words, FILE *out)
 	print_totals(answer, out);
 	print_latency(answer, out);
 	print_listeners(answer, out);
+	print_certificates(answer, out);
 }
 
 /* --- health, servers ------------------------------------------------------------------------------------------ */

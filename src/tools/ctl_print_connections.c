@@ -3,22 +3,18 @@
 
 #include "tools/ctl_cells.h"
 
-static bool has_datagrams(const struct tree *row)
-{
-	return tree_get(row, "up_datagrams") != NULL;
-}
-
-static bool any_has_datagrams(const struct tree *answer)
+/* What is only there for some of them has a column when one has it. */
+static bool any_has(const struct tree *answer, const char *key)
 {
 	for (const struct tree *row = ctl_first(answer, "connections"); row != NULL; row = row->next)
-		if (has_datagrams(row))
+		if (tree_get(row, key) != NULL)
 			return true;
 	return false;
 }
 
 static void add_datagrams(struct grid *grid, const struct tree *row)
 {
-	if (has_datagrams(row))
+	if (tree_get(row, "up_datagrams") != NULL)
 		grid_add(grid, "%" PRIu64 "/%" PRIu64, tree_u64(row, "up_datagrams"), tree_u64(row, "down_datagrams"));
 	else
 		grid_add(grid, "-");
@@ -38,11 +34,15 @@ void ctl_print_connections(const struct tree *answer, char **words, FILE *out)
 {
 	(void)words;
 	struct grid grid;
-	bool datagrams = any_has_datagrams(answer);
-	grid_init(&grid, datagrams ? "llllllrrrrr" : "llllllrrrr");
+	bool datagrams = any_has(answer, "up_datagrams"), names = any_has(answer, "sni");
+	char columns[16];
+	(void)snprintf(columns, sizeof columns, "llllllrrrr%s%s", datagrams ? "r" : "", names ? "l" : "");
+	grid_init(&grid, columns);
 	CTL_TITLES(&grid, "ID", "CLIENT", "LISTENER", "UPSTREAM", "SERVER", "STEP", "AGE", "IDLE", "UP", "DOWN");
 	if (datagrams)
 		CTL_TITLES(&grid, "DATAGRAMS");
+	if (names)
+		CTL_TITLES(&grid, "SNI");
 	for (const struct tree *row = ctl_first(answer, "connections"); row != NULL; row = row->next) {
 		static const char *const texts[] = { "id", "client", "listener", "upstream", "server", "step" };
 		for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -53,6 +53,8 @@ void ctl_print_connections(const struct tree *answer, char **words, FILE *out)
 		ctl_add_bytes(&grid, row, "down_bytes");
 		if (datagrams)
 			add_datagrams(&grid, row);
+		if (names)
+			ctl_add_text(&grid, row, "sni");
 	}
 	grid_print(&grid, 0, out);
 	if (tree_bool(answer, "truncated"))

@@ -58,6 +58,25 @@ void ctl_print_state(const struct tree *answer, char **words, FILE *out)
 	print_changes(tree_get(answer, "plan"), out);
 }
 
+/* --- certificates --------------------------------------------------------------------------------------------- */
+
+void ctl_print_certificates(const struct tree *answer, char **words, FILE *out)
+{
+	(void)words;
+	uint64_t count = tree_u64(answer, "certificates");
+	bool changed = strcmp(tree_string(answer, "status"), "changed") == 0;
+	if (count == 0)
+		fputs("no listener has certificates\n", out);
+	else
+		fprintf(out, "%" PRIu64 " certificate%s, %s\n", count, count == 1 ? "" : "s",
+		        changed ? "taken over: handshakes from now on have what changed" : "unchanged");
+	for (const struct tree *line = ctl_first(answer, "warnings"); line != NULL; line = line->next) {
+		fputs("  warning: ", out);
+		ctl_print_text(line->text, out);
+		fputc('\n', out);
+	}
+}
+
 /* --- others --------------------------------------------------------------------------------------------------- */
 
 void ctl_print_killed(const struct tree *answer, char **words, FILE *out)

@@ -117,6 +117,13 @@ static int fill_word(struct ctl_request *request, char **words, int n, char *why
 	return add_word(request, words[0], why);
 }
 
+static int fill_certificates(struct ctl_request *request, char **words, int n, char *why)
+{
+	(void)request;
+	(void)n;
+	return strcmp(words[0], "reload") == 0 ? 0 : wrong(why, "certificates can be reloaded; not \"%.60s\"", words[0]);
+}
+
 const struct ctl_verb ctl_verbs[] = {
 	{ .name = "status",
 	        .arguments = "",
@@ -138,6 +145,17 @@ const struct ctl_verb ctl_verbs[] = {
 	        .method = "POST",
 	        .path = "/reload",
 	        .print = ctl_print_state,
+	        .timeout_ms = reload_patience_ms },
+	{ .name = "certs",
+	        .arguments = "reload",
+	        .help = "read certificates and keys again, without new workers",
+	        .method = "POST",
+	        .path = "/certs/reload",
+	        .min_words = 1,
+	        .max_words = 1,
+	        .words = { CTL_WORD_RELOAD },
+	        .fill = fill_certificates,
+	        .print = ctl_print_certificates,
 	        .timeout_ms = reload_patience_ms },
 	{ .name = "drain",
 	        .arguments = "[SECONDS]",

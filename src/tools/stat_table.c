@@ -145,7 +145,7 @@ static void print_listeners(const struct snapshot *snapshot, FILE *out)
 			continue;
 		grid_add(&grid, "%s", listener->name);
 		grid_add(&grid, "%s", listener->address);
-		grid_add(&grid, "%s", listener->upstream);
+		grid_add(&grid, "%s", listener->upstream[0] ? listener->upstream : "-");
 		add_active(&grid, listener->active, listener->max);
 		add_u64(&grid, listener->totals.connections);
 		add_u64(&grid, sums_closes(&listener->totals, REASON_REJECTED));

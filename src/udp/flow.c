@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "house/flight.h"
+#include "net/dial.h"
 #include "proto/proxy_write.h"
 #include "udp/udp.h"
 
@@ -63,7 +64,7 @@ static void enter_shared_table(struct flow *flow)
 	const struct transfer *transfer = &flow->udp->transfer;
 	if (!transfer->flows || flow->udp->refuses)
 		return;
-	uint32_t server = upstream_server_number(flow->visit.entrance->upstream, flow->visit.server);
+	uint32_t server = upstream_server_number(flow->visit.upstream, flow->visit.server);
 	flow->cell = flows_put(transfer->flows, flow->hash, transfer->self, server);
 	if (!flow->cell)
 		counter_add(&flow->visit.entrance->row->udp_unlisted, 1);
@@ -135,7 +136,7 @@ static void report(struct flow *flow, bool ok)
 {
 	struct visit *visit = &flow->visit;
 	if (visit->judged)
-		upstream_report(visit->entrance->upstream, visit->server, &flow->pass, ok, now_ns(flow));
+		upstream_report(visit->upstream, visit->server, &flow->pass, ok, now_ns(flow));
 	visit->judged = false;
 }
 
@@ -143,7 +144,7 @@ static void abandon(struct flow *flow)
 {
 	struct visit *visit = &flow->visit;
 	if (visit->judged)
-		upstream_abandon(visit->entrance->upstream, visit->server, &flow->pass);
+		upstream_abandon(visit->upstream, visit->server, &flow->pass);
 	visit->judged = false;
 }
 
@@ -176,7 +177,7 @@ static bool choose(struct flow *flow, enum reason *why_not)
 		[UPSTREAM_FULL] = WANT_PLACE, [UPSTREAM_LATER] = WANT_RATE, [UPSTREAM_NONE] = WANT_SERVER
 	};
 	struct visit *visit = &flow->visit;
-	struct upstream *upstream = visit->entrance->upstream;
+	struct upstream *upstream = visit->upstream;
 	const struct upstream_client client = client_of(flow);
 	struct upstream_hold hold;
 	set_step(flow, STEP_CHOOSE);
@@ -207,26 +208,30 @@ static int open_socket(const struct udp_config *udp, sa_family_t family)
 }
 
 /* The kernel says EAGAIN when no port is left to send from. It has looked at all of them then, for a millisecond or two: a flood of new
- * clients does not make it do so again and again. */
-static int connect_socket(struct udp *udp, int fd, const struct addr *addr)
+ * clients does not make it do so again and again. Those of a client's own address are for that client alone. */
+static int connect_socket(struct udp *udp, int fd, const struct addr *addr, const struct dial_source *source)
 {
-	if (connect(fd, &addr->sa, addr->length) == 0)
-		return 0;
+	int error = dial_bind(fd, addr->sa.sa_family, source);
+	if (error || connect(fd, &addr->sa, addr->length) == 0)
+		return error;
 	if (errno != EAGAIN)
 		return -errno;
-	udp->no_ports_until_ns = loop_now_ns(udp->loop) + NO_PORTS_NS;
+	if (!source || !source->transparent)
+		udp->no_ports_until_ns = loop_now_ns(udp->loop) + NO_PORTS_NS;
 	return -EADDRNOTAVAIL;
 }
 
 static int open_connected(struct flow *flow, const struct addr *addr)
 {
 	const struct udp_config *config = &flow->visit.entrance->config->udp;
-	if (unlikely(now_ns(flow) < flow->udp->no_ports_until_ns))
+	struct dial_source room;
+	const struct dial_source *source = dial_source(flow->visit.upstream->config, &flow->visit.peer, &room);
+	if (unlikely(now_ns(flow) < flow->udp->no_ports_until_ns) && (!source || !source->transparent))
 		return -EADDRNOTAVAIL;
 	int fd = open_socket(config, addr->sa.sa_family);
 	if (unlikely(fd == -EMFILE || fd == -ENFILE) && pools_evict(&flow->udp->house->pools, HOT_SPARE) > 0)
 		fd = open_socket(config, addr->sa.sa_family);
-	int error = fd < 0 ? fd : connect_socket(flow->udp, fd, addr);
+	int error = fd < 0 ? fd : connect_socket(flow->udp, fd, addr, source);
 	if (error && fd >= 0)
 		close(fd);
 	return error ? error : fd;
@@ -287,7 +292,7 @@ static int open_to_server(struct flow *flow)
 	flow->fd = fd;
 	flow->unproven = addr_is_loopback(addr);
 	flow->gro = flow->unsplit = false;
-	flow->introduces = flow->visit.entrance->upstream->config->send_proxy != SEND_PROXY_OFF;
+	flow->introduces = flow->visit.upstream->config->send_proxy != SEND_PROXY_OFF;
 	flow->burst = 1;
 	flow->streak = 0;
 	return 0;
@@ -319,7 +324,7 @@ static void close_socket(struct flow *flow)
 static void was_bad(struct flow *flow)
 {
 	const struct upstream_client client = client_of(flow);
-	upstream_forget(flow->visit.entrance->upstream, flow->visit.server, &client);
+	upstream_forget(flow->visit.upstream, flow->visit.server, &client);
 	report(flow, false);
 }
 
@@ -327,18 +332,18 @@ static void was_bad(struct flow *flow)
 static bool leave_server(struct flow *flow, int error, enum reason *why_not)
 {
 	struct visit *visit = &flow->visit;
-	struct upstream *upstream = visit->entrance->upstream;
+	struct upstream *upstream = visit->upstream;
 	struct server *server = visit->server;
 	enum reason reason = reason_of_connect(error);
 	bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY || reason == REASON_NO_PORTS;
 	bool last = ours || visit->n_tried >= upstream->config->retries;
 	set_step(flow, STEP_CONNECT);
 	close_socket(flow);
-	house_log_connect_failure(visit, error, last);
+	house_log_connect_failure(visit, error, NULL, last);
 	flight_connect_failed(visit, server_addr(server), error, last);
 	if (!ours)
 		counter_add(&server->row->failures, 1);
-	if (!ours && server_addr(server))
+	if (!ours && !reason_is_of_source(error) && server_addr(server))
 		was_bad(flow);
 	else
 		abandon(flow);
@@ -357,7 +362,7 @@ static bool leave_server(struct flow *flow, int error, enum reason *why_not)
 static void note_server(struct flow *flow)
 {
 	const struct transfer *transfer = &flow->udp->transfer;
-	uint32_t server = upstream_server_number(flow->visit.entrance->upstream, flow->visit.server);
+	uint32_t server = upstream_server_number(flow->visit.upstream, flow->visit.server);
 	flow->had = flow->had == server ? server : 0;
 	if (flow->cell)
 		flows_move(transfer->flows, flow->cell, transfer->self, server);
@@ -374,7 +379,7 @@ static bool dial(struct flow *flow, enum reason *why_not)
 			set_step(flow, STEP_RELAY);
 			flight_connected(visit);
 			counter_add(&visit->server->row->connections, 1);
-			upstream_remember(visit->entrance->upstream, visit->server, &client);
+			upstream_remember(visit->upstream, visit->server, &client);
 			note_server(flow);
 			return true;
 		}
@@ -424,12 +429,11 @@ static struct proxy_ends ends_of(const struct flow *flow)
 static int send_introduced(struct flow *flow, struct sending *out)
 {
 	const struct proxy_ends ends = ends_of(flow);
-	uint8_t header[PROXY_V2_BARE_MOST];
-	int length = proxy_write_v2(&ends, NULL, 0, false, header, sizeof header);
+	const struct upstream_config *config = flow->visit.upstream->config;
+	uint8_t header[PROXY_V2_BARE_MOST + PROXY_CRC_BYTES];
+	int length = proxy_write_v2(&ends, NULL, 0, config->send_proxy_check_sum, header, sizeof header);
 	ensure(length > 0);
-	struct datagram_head head = { .bytes = header,
-		.length = (uint32_t)length,
-		.each = flow->visit.entrance->upstream->config->send_proxy == SEND_PROXY_V2_EACH };
+	struct datagram_head head = { .bytes = header, .length = (uint32_t)length, .each = config->send_proxy == SEND_PROXY_V2_EACH };
 	int error = outbox_send_headed(&flow->udp->run, flow->fd, &head, out);
 	flow->introduces = head.length > 0;
 	return error;
@@ -677,7 +681,7 @@ struct flow *flow_begin(struct udp *udp, struct udp_socket *socket, const struct
 bool flow_goes_on(struct flow *flow)
 {
 	const struct server *server = flow->visit.server;
-	if (likely(!server || server->usability != USABILITY_DISABLED || flow->visit.entrance->upstream->config->lame_duck))
+	if (likely(!server || server->usability != USABILITY_DISABLED || flow->visit.upstream->config->lame_duck))
 		return true;
 	flow_end(flow, REASON_SERVER_DISABLED);
 	return false;
@@ -699,7 +703,7 @@ void flow_end(struct flow *flow, enum reason reason)
 		access_ended(visit, reason);
 	close_socket(flow);
 	if (visit->server)
-		upstream_give_back(entrance->upstream, visit->server);
+		upstream_give_back(visit->upstream, visit->server);
 	if (visit->reserved)
 		house_release(entrance);
 	counter_add(&entrance->row->closes[reason], 1);

@@ -38,6 +38,8 @@ static bool address_of(const struct upstream_client *client, uint32_t scope, str
 static uint64_t key_of(struct upstream *upstream, const struct upstream_client *client)
 {
 	struct cell_key key;
+	if (upstream->config->hash_key == HASH_KEY_SNI && client->name_hash)
+		return client->name_hash;
 	if (!address_of(client, 0, &key))
 		return hash_next(&upstream->addressless);
 	/* The port stands at the same place in both families. */

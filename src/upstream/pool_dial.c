@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "net/dial.h"
+#include "shm/reasons.h"
 #include "upstream/pool_states.h"
 #include "upstream/upstream.h"
 
@@ -33,12 +35,12 @@ static void log_failure(struct pool *pool, int error, uint64_t now_ns)
 	uint64_t held_back;
 	if (log_gate_open(&pool->gate, now_ns, &held_back))
 		log_warn("upstream %s: server %s: cannot keep connections warm: %s (%llu more failures not logged)", pool->config->name,
-		        pool->server->config->name, strerror(error), (unsigned long long)held_back);
+		        pool->server->config->name, reason_connect_words(error), (unsigned long long)held_back);
 }
 
 static bool is_our_trouble(int error)
 {
-	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS || error == ENONET;
 }
 
 static void dial_failed(struct pool *pool, struct breaker_pass pass, int error)
@@ -108,6 +110,7 @@ static bool is_its_turn(struct pool *pool)
 static bool dial(struct pool *pool)
 {
 	struct breaker_pass pass;
+	struct dial_source room;
 	struct pools *pools = pool->pools;
 	const struct addr *addr = server_addr(pool->server);
 	if (!addr || conns_room(pools->conns) <= pools->spare || pools->hots.in_use >= pools->hots.capacity)
@@ -123,7 +126,7 @@ static bool dial(struct pool *pool)
 	struct hot *hot = slab_take(&pools->hots);
 	ensure(hot);
 	*hot = (struct hot){ .pool = pool, .state = N_HOT_STATES, .pass = pass };
-	int error = conn_dial(pools->conns, addr, &pool->config->tcp, on_dialled, hot, &hot->conn);
+	int error = conn_dial(pools->conns, addr, dial_source(pool->config, NULL, &room), &pool->config->tcp, on_dialled, hot, &hot->conn);
 	if (error && error != -EINPROGRESS) {
 		slab_give_back(&pools->hots, hot);
 		upstream_free_place(pool->server);

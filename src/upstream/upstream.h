@@ -123,8 +123,9 @@ struct upstream_client {
 	const uint16_t *tried;           /* those that failed for this connection, no more than CONFIG_MAX_RETRIES + 1 */
 	uint32_t n_tried;
 	uint64_t now_ns;
-	uint32_t had; /* the number of the server that it was with until now: that one, please; 0 = none */
-	bool fresh;   /* no connection that was ready, please */
+	uint64_t name_hash; /* of the name that it asked for; 0 = none */
+	uint32_t had;       /* the number of the server that it was with until now: that one, please; 0 = none */
+	bool fresh;         /* no connection that was ready, please */
 };
 
 /* What it got. */

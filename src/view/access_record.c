@@ -17,9 +17,18 @@ static const char *phase_name(unsigned phase)
 	return names[phase];
 }
 
+static const char *const text_keys[] = {
+#define X(id, key) [ACCESS_TEXT_##id] = key,
+	ACCESS_TEXTS(X)
+#undef X
+};
+
 bool access_record_is_sound(const struct access_record *record)
 {
-	return record->phase < N_ACCESS_PHASES && record->reason < N_REASONS;
+	bool sound = record->phase < N_ACCESS_PHASES && record->reason < N_REASONS;
+	for (size_t i = 0; i < N_ACCESS_TEXTS; i++)
+		sound = sound && record->text_lengths[i] <= ACCESS_TEXT_MOST;
+	return sound;
 }
 
 static void add_client(struct text *out, const struct record_address *client)
@@ -83,6 +92,11 @@ void access_record_add_json(struct text *out, const struct access_entry *entry)
 	add_member(out, "listener", entry->listener);
 	add_member(out, "upstream", entry->upstream);
 	add_member(out, "server", entry->server);
+	for (size_t i = 0; i < N_ACCESS_TEXTS; i++)
+		if (entry->texts[i])
+			add_member(out, text_keys[i], entry->texts[i]);
+	if (entry->texts[ACCESS_TEXT_VERSION])
+		text_add(out, ",\"tls_resumed\":%s", record->tls_resumed ? "true" : "false");
 	text_add(out, ",\"bytes_up\":%" PRIu64 ",\"bytes_down\":%" PRIu64, record->received_bytes, record->sent_bytes);
 	if (record->is_udp)
 		text_add(out, ",\"datagrams_up\":%" PRIu64 ",\"datagrams_down\":%" PRIu64, record->received_datagrams,
@@ -140,4 +154,12 @@ void access_record_add_text(struct text *out, const struct access_entry *entry, 
 		text_add(out, " %s %s", reason_name((enum reason)record->reason), closed_by(record));
 	else
 		text_add(out, " - -");
+	for (size_t i = 0; i < N_ACCESS_TEXTS; i++) {
+		if (!entry->texts[i])
+			continue;
+		text_add(out, " %s=", text_keys[i]);
+		add_name(out, entry->texts[i]);
+	}
+	if (entry->texts[ACCESS_TEXT_VERSION])
+		text_add(out, " tls_resumed=%u", record->tls_resumed != 0);
 }

@@ -34,7 +34,7 @@ static void emit_age(struct emit *emit, const char *key, uint64_t since_ns, uint
 
 void connections_emit(struct emit *emit, const struct shm *shm, uint32_t seat, const struct roll_row *row, uint64_t now_ns)
 {
-	char text[NAMING_SIZE];
+	char text[NAMING_SIZE], name[ROLL_NAME_SIZE];
 	emit_open(emit, NULL, '{');
 	emit_string(emit, "id", naming_connection(seat, row->serial, text, sizeof text));
 	emit_string(emit, "client", naming_client(&row->client, text, sizeof text));
@@ -46,6 +46,11 @@ void connections_emit(struct emit *emit, const struct shm *shm, uint32_t seat, c
 	} else {
 		emit_string(emit, "upstream", naming_server_upstream(shm, row->server, text, sizeof text));
 		emit_string(emit, "server", naming_server(shm, row->server, text, sizeof text));
+	}
+	if (row->name[0]) {
+		memcpy(name, row->name, sizeof name);
+		name[sizeof name - 1] = '\0';
+		emit_string(emit, "sni", name);
 	}
 	emit_string(emit, "step", step_name((enum step)row->step));
 	emit_age(emit, "age_ms", row->accepted_ns, now_ns);

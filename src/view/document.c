@@ -278,6 +278,24 @@ void document_listeners(struct emit *emit, const struct snapshot *snapshot)
 	emit_close(emit, ']');
 }
 
+static void emit_certificate(struct emit *emit, const struct snapshot_certificate *certificate)
+{
+	emit_open(emit, NULL, '{');
+	emit_string(emit, "listener", certificate->listener);
+	emit_string(emit, "name", certificate->name);
+	emit_u64(emit, "not_before_unix", certificate->not_before > 0 ? (uint64_t)certificate->not_before : 0);
+	emit_u64(emit, "not_after_unix", certificate->not_after > 0 ? (uint64_t)certificate->not_after : 0);
+	emit_close(emit, '}');
+}
+
+void document_certificates(struct emit *emit, const struct snapshot *snapshot)
+{
+	emit_open(emit, "certificates", '[');
+	for (size_t i = 0; i < snapshot->n_certificates; i++)
+		emit_certificate(emit, &snapshot->certificates[i]);
+	emit_close(emit, ']');
+}
+
 void document_print(const struct snapshot *snapshot, FILE *out)
 {
 	struct emit emit = { .out = out };
@@ -287,6 +305,7 @@ void document_print(const struct snapshot *snapshot, FILE *out)
 	document_workers(&emit, snapshot);
 	document_listeners(&emit, snapshot);
 	document_upstreams(&emit, snapshot);
+	document_certificates(&emit, snapshot);
 	emit_close(&emit, '}');
 	fputc('\n', out);
 }

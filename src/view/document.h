@@ -18,6 +18,7 @@ void document_instance(struct emit *emit, const struct snapshot *snapshot);
 void document_reloads(struct emit *emit, const struct snapshot *snapshot);
 void document_workers(struct emit *emit, const struct snapshot *snapshot);
 void document_listeners(struct emit *emit, const struct snapshot *snapshot);
+void document_certificates(struct emit *emit, const struct snapshot *snapshot);
 void document_upstreams(struct emit *emit, const struct snapshot *snapshot);
 /* One server, as an element of a list. */
 void document_server(struct emit *emit, const struct snapshot_server *server);

@@ -70,7 +70,7 @@ static int compare_newest_first(const void *left, const void *right)
 
 static const struct record_address *client_of(const struct record *record)
 {
-	if (record->kind == RECORD_ACCEPTED)
+	if (record->kind == RECORD_ACCEPTED || record->kind == RECORD_INTRODUCED)
 		return &record->client;
 	return record->kind == RECORD_CLOSED ? &record->closed.client : NULL;
 }
@@ -277,11 +277,11 @@ static const char *reason_of(const struct record *last)
 	return reason_name(last->serial == 0 ? REASON_WORKER_DIED : (enum reason)last->detail);
 }
 
-/* The newest record that names the client has its listener, too. */
+/* The newest record that names the client, who may have been a proxy first; it has its listener, too. */
 static const struct record *naming_record(const struct search *search, const struct flight *flight)
 {
 	const struct record *found = NULL;
-	for (uint32_t step = flight->first; step != NO_STEP && !found; step = search->steps[step].next)
+	for (uint32_t step = flight->first; step != NO_STEP; step = search->steps[step].next)
 		if (client_of(&search->steps[step].record))
 			found = &search->steps[step].record;
 	return found;

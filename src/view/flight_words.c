@@ -32,6 +32,17 @@ static void say_accepted(const struct shm *shm, const struct record *record, str
 	add_listener(shm, record, out);
 }
 
+static void say_introduced(const struct shm *shm, const struct record *record, struct text *out)
+{
+	char client[NAMING_SIZE];
+	(void)shm;
+	if (record->number)
+		text_add(out, "a proxy (PROXY protocol, version %u) speaks for %s", record->detail,
+		        naming_client(&record->client, client, sizeof client));
+	else
+		text_add(out, "a proxy (PROXY protocol, version %u) speaks for itself", record->detail);
+}
+
 /* --- refused ----------------------------------------------------------------------------------------------------------------- */
 
 static void say_denied(const struct shm *shm, const struct record *record, struct text *out)
@@ -67,6 +78,31 @@ static void say_full(const struct shm *shm, const struct record *record, struct 
 	else
 		add_listener(shm, record, out);
 	text_add(out, " reached: %u of %u", record->full.used, record->full.max);
+}
+
+static bool is_of_name(char byte)
+{
+	return (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') || byte == '-' || byte == '_' || byte == '.';
+}
+
+static void say_routed(const struct shm *shm, const struct record *record, struct text *out)
+{
+	char upstream[NAMING_SIZE];
+	size_t length = strnlen(record->route.name, sizeof record->route.name);
+	if (length == 0)
+		text_add(out, "asks for no name");
+	else
+		text_add(out, "asks for ");
+	for (size_t i = 0; i < length; i++)
+		text_add(out, "%c", is_of_name(record->route.name[i]) ? record->route.name[i] : '?');
+	text_add(out, "%s%s: ", record->route.flags & RECORD_ROUTE_CUT ? "..." : "",
+	        record->route.flags & RECORD_ROUTE_ECH ? ", and for another one that is encrypted (ECH)" : "");
+	if (record->number == UINT32_MAX)
+		text_add(out, "there is no route for it in ");
+	else
+		text_add(out, "upstream %s, %s ", naming_upstream(shm, record->number, upstream, sizeof upstream),
+		        record->detail ? "by a route of" : "for which there is no route in");
+	add_listener(shm, record, out);
 }
 
 /* --- a server ---------------------------------------------------------------------------------------------------------------- */
@@ -192,7 +228,7 @@ static void say_connect_failed(const struct shm *shm, const struct record *recor
 	text_add(out, "cannot connect to ");
 	add_server(shm, record, out);
 	add_to(shm, record, out);
-	text_add(out, ": %s; attempt %u of %u, %s", strerror((int)error), record->dial.attempt, record->dial.attempts,
+	text_add(out, ": %s; attempt %u of %u, %s", reason_connect_words((int)error), record->dial.attempt, record->dial.attempts,
 	        record->dial.last ? "the client is given up" : "another server is tried");
 }
 
@@ -233,9 +269,11 @@ void flight_words(const struct shm *shm, const struct record *record, uint64_t s
 		[RECORD_WORKER_BEGAN] = say_worker,
 		[RECORD_WORKER_ENDED] = say_worker,
 		[RECORD_ACCEPTED] = say_accepted,
+		[RECORD_INTRODUCED] = say_introduced,
 		[RECORD_DENIED] = say_denied,
 		[RECORD_RATE_LIMITED] = say_rate_limited,
 		[RECORD_FULL] = say_full,
+		[RECORD_ROUTED] = say_routed,
 		[RECORD_CHOSEN] = say_chosen,
 		[RECORD_NOT_CHOSEN] = say_not_chosen,
 		[RECORD_IN_LINE] = say_in_line,

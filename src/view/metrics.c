@@ -293,6 +293,15 @@ static void print_instance(const struct metric *metric, const struct snapshot *s
 	print_u64(metric, NO_LABELS, value_at(snapshot, metric), out);
 }
 
+static void print_expiry(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
+{
+	for (size_t i = 0; i < snapshot->n_certificates; i++) {
+		const struct snapshot_certificate *certificate = &snapshot->certificates[i];
+		print_name(metric, "", LABELS("listener", certificate->listener, "name", certificate->name), out);
+		fprintf(out, "%" PRId64 "\n", certificate->not_after);
+	}
+}
+
 static void print_slot_active(const struct metric *metric, const struct snapshot *snapshot, FILE *out)
 {
 	char slot[16];
@@ -364,6 +373,8 @@ static const struct metric rows[] = { GAUGE("build_info", "version, engine", "Al
 	GAUGE("server_ejected", "upstream, server", "1 while the server is left out as an outlier, else 0", print_server_ejected),
 	GAUGE("queue_waiting", "upstream", "Clients that wait in line for a place at a server", print_queue_waiting),
 	GAUGE("queue_max", "upstream", "How many may wait (queue.size), 0 = there is no line", print_queue_max),
+	GAUGE("certificate_expiry_seconds", "listener, name",
+	        "When a certificate of the listener expires, in seconds since 1970; name is the first one in it", print_expiry),
 	GAUGE("worker_connections_active", "worker", "Connections that the worker holds", print_slot_active),
 	GAUGE("worker_loop_lag_seconds", "worker", "The longest turn of the event loop in the last second", print_slot_lag),
 #define X(field, metric, help) { metric, "", help, METRIC_COUNTER, offsetof(struct master_totals, field), print_master },

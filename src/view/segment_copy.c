@@ -97,6 +97,7 @@ static int copy_used(int fd, const struct segment_copy *copy, char *why, size_t 
 		{ shm->affinities.shared, sizeof *shm->affinities.shared },
 		{ shm->listeners, listeners * sizeof(struct shm_listener) },
 		{ shm->servers, servers * sizeof(struct shm_server) },
+		{ shm->certificates, sums_n_certificates(shm) * sizeof(struct shm_certificate) },
 		{ shm->seats, seats * sizeof(struct shm_seat) },
 	};
 	int rc = 0;

@@ -248,6 +248,24 @@ static void make_servers(struct snapshot *snapshot, const struct shm *shm, uint3
 	}
 }
 
+static void make_certificates(struct snapshot *snapshot, const struct shm *shm, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const struct shm_certificate *from = &shm->certificates[i];
+		uint32_t row = atomic_load(&from->listener);
+		struct snapshot_certificate *certificate = &snapshot->certificates[snapshot->n_certificates];
+		if (row >= sums_n_listeners(shm))
+			continue;
+		TAKE_STRING(certificate->listener, shm->listeners[row].name);
+		TAKE_STRING(certificate->name, from->name);
+		if (certificate->name[0] == '\0') /* nobody wrote it */
+			continue;
+		certificate->not_before = atomic_load(&from->not_before);
+		certificate->not_after = atomic_load(&from->not_after);
+		snapshot->n_certificates++;
+	}
+}
+
 static int make_lists(struct snapshot *snapshot, const struct shm *shm, uint64_t now_ns)
 {
 	uint32_t seats = shm->dims.seats, listeners = sums_n_listeners(shm), upstreams = sums_n_upstreams(shm),
@@ -257,9 +275,13 @@ static int make_lists(struct snapshot *snapshot, const struct shm *shm, uint64_t
 	snapshot->servers = calloc((size_t)servers + 1, sizeof *snapshot->servers);
 	snapshot->workers = calloc((size_t)seats + 1, sizeof *snapshot->workers);
 	snapshot->slots = calloc((size_t)seats + 1, sizeof *snapshot->slots);
-	if (!snapshot->listeners || !snapshot->upstreams || !snapshot->servers || !snapshot->workers || !snapshot->slots)
+	uint32_t certificates = sums_n_certificates(shm);
+	snapshot->certificates = calloc((size_t)certificates + 1, sizeof *snapshot->certificates);
+	if (!snapshot->certificates || !snapshot->listeners || !snapshot->upstreams || !snapshot->servers || !snapshot->workers ||
+	        !snapshot->slots)
 		return -ENOMEM;
 	make_listeners(snapshot, shm, listeners);
+	make_certificates(snapshot, shm, certificates);
 	make_upstreams(snapshot, shm, upstreams);
 	make_servers(snapshot, shm, servers, now_ns);
 	for (uint32_t i = 0; i < seats; i++)
@@ -311,5 +333,6 @@ void snapshot_free(struct snapshot *snapshot)
 	free(snapshot->servers);
 	free(snapshot->workers);
 	free(snapshot->slots);
+	free(snapshot->certificates);
 	free(snapshot);
 }

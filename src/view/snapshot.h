@@ -15,6 +15,8 @@
 #include "shm/sums.h"
 #include "view/standing.h"
 
+enum { VIEW_CERTIFICATE_SIZE = 128 };
+
 struct worker_totals {
 #define X(field, metric, help) uint64_t field;
 	WORKER_COUNTERS(X)
@@ -36,6 +38,14 @@ struct snapshot_listener {
 	uint32_t active;
 	uint32_t max; /* 0 = no limit */
 	struct listener_sum totals;
+};
+
+/* One that a listener shows. */
+struct snapshot_certificate {
+	char listener[SHM_NAME_SIZE];
+	char name[VIEW_CERTIFICATE_SIZE]; /* its first name; where others have it, too, or there is none: with "#2", its place in the
+	                                     settings */
+	int64_t not_before, not_after;    /* seconds since 1970 */
 };
 
 struct snapshot_upstream {
@@ -107,12 +117,13 @@ struct snapshot {
 	struct master_totals master;
 	struct listener_sum totals;                                 /* over all listeners, retired ones too */
 	uint64_t rate_evictions, rate_unbooked, affinity_evictions; /* see rate_table.h and affinity.h */
-	size_t n_listeners, n_upstreams, n_servers, n_workers, n_slots;
+	size_t n_listeners, n_upstreams, n_servers, n_workers, n_slots, n_certificates;
 	struct snapshot_listener *listeners;
 	struct snapshot_upstream *upstreams;
-	struct snapshot_server *servers; /* those of one upstream side by side */
-	struct snapshot_worker *workers; /* by slot, then generation */
-	struct snapshot_slot *slots;     /* by slot */
+	struct snapshot_server *servers;           /* those of one upstream side by side */
+	struct snapshot_worker *workers;           /* by slot, then generation */
+	struct snapshot_slot *slots;               /* by slot */
+	struct snapshot_certificate *certificates; /* as in the settings */
 };
 
 /* Sum up a segment that is in memory. 0 and *out, or -ENOMEM. */

@@ -22,7 +22,8 @@ enum message {
 	MESSAGE_YIELD, /* others read these from now on, and none but these: stop reading them, keep their sockets to answer by; read the
 	                  others, as before if they were yielded */
 	MESSAGE_CLOSE, /* take in what waits there, end their sessions, close their sockets */
-	MESSAGE_INBOX  /* with a descriptor: the inbox of a worker that died, to which nobody can send any more (udp/transfer.h) */
+	MESSAGE_INBOX, /* with a descriptor: the inbox of a worker that died, to which nobody can send any more (udp/transfer.h) */
+	MESSAGE_CERTIFICATES /* comes with a descriptor: a vault (tls/vault.h) for the same settings; handshakes have these from now on */
 };
 
 enum { MESSAGE_LISTENERS = 64 }; /* that one message speaks of */

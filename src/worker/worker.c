@@ -28,6 +28,7 @@ struct worker {
 	struct shm_seat *seat;
 	struct loop *loop;
 	struct lines_out lines;
+	struct tls *tls;
 	struct house house;
 	struct tcp tcp;
 	struct udp udp;
@@ -147,8 +148,8 @@ static void choose_engine(struct worker *worker)
 	};
 	char why[160];
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
-	/* A ring is of use for streams alone, and costs something where it only waits for epoll. */
-	if (config->engine == ENGINE_EPOLL || (config->engine == ENGINE_AUTO && !udp_is_wanted(config, PROTOCOL_TCP)))
+	/* A ring is of use for plain streams alone, and costs something where it only waits for epoll. */
+	if (config->engine == ENGINE_EPOLL || (config->engine == ENGINE_AUTO && !tcp_has_plain(config)))
 		return;
 	worker->ring = ring_new(&shape, why, sizeof why);
 	if (!worker->ring) {
@@ -303,6 +304,13 @@ static void close_listeners(struct worker *worker, const struct channel_message 
 	end_when_done(worker);
 }
 
+static void renew_certificates(struct worker *worker, int fd)
+{
+	char why[256];
+	if (worker->tls && fd >= 0 && tls_renew(worker->tls, fd, why, sizeof why))
+		log_error("the certificates that were sent are not taken over, and the old ones stay: %s", why);
+}
+
 static void on_message(struct worker *worker, const struct channel_message *message, int fd)
 {
 	switch ((enum message)message->kind) {
@@ -328,6 +336,9 @@ static void on_message(struct worker *worker, const struct channel_message *mess
 		break;
 	case MESSAGE_CLOSE:
 		close_listeners(worker, message);
+		break;
+	case MESSAGE_CERTIFICATES:
+		renew_certificates(worker, fd);
 		break;
 	case MESSAGE_INBOX:
 		transfer_inherit(&worker->udp, fd);
@@ -424,6 +435,7 @@ static int make_house(struct worker *worker)
 	const struct house_room house_room = tcp_room(args->config, room->sessions, room->hot);
 	int error = house_init(&worker->house, worker->loop, worker->ring, args->config, &args->places, args->shm, args->seat, &house_room,
 	        args->slot, wait_serve);
+	worker->house.tls = worker->tls;
 	if (!error)
 		error = tcp_init(&worker->tcp, &worker->house, worker->ring, args->config, &args->places, room->sessions, room->buffers,
 		        room->pipes, worker->sockets, worker->n_sockets);
@@ -431,6 +443,28 @@ static int make_house(struct worker *worker)
 		error = udp_init(&worker->udp, &worker->house, args->config, &args->places, room->flows, worker->udp_sockets,
 		        worker->n_udp_sockets, &args->post);
 	return error;
+}
+
+/* The certificates are there already: a process that could read their files left them in the vault. */
+static int make_tls(struct worker *worker)
+{
+	const struct worker_args *args = worker->args;
+	char why[256];
+	int error = tls_new(args->config, args->vault, args->tickets, &worker->tls, why, sizeof why);
+	if (error)
+		log_error("%s", why);
+	if (args->vault >= 0)
+		close(args->vault);
+	return error;
+}
+
+/* All privileges, unless connections are to come from the addresses of clients. */
+static int give_up_privileges(const struct worker_args *args)
+{
+	bool transparent = false;
+	for (size_t i = 0; i < args->config->n_upstreams; i++)
+		transparent = transparent || args->config->upstreams[i].source_kind == SOURCE_CLIENT;
+	return transparent ? privileges_drop_but_transparent(args->identity) : privileges_drop(args->identity);
 }
 
 static int set_up(struct worker *worker)
@@ -442,11 +476,14 @@ static int set_up(struct worker *worker)
 		log_error("cannot make an event loop (epoll): out of descriptors or memory");
 		return -ENOMEM;
 	}
-	int error = privileges_drop(args->identity);
+	int error = give_up_privileges(args);
 	if (error) {
 		log_error("cannot give up privileges (become %s): %s", args->identity->user, strerror(-error));
 		return error;
 	}
+	error = make_tls(worker);
+	if (error)
+		return error;
 	error = collect_sockets(worker);
 	worker_make_room(&worker->room, args->config, args->workers, args->descriptors,
 	        worker->n_sockets + worker->n_udp_sockets + args->post.n_others, args->places.bells->n);
@@ -495,6 +532,7 @@ out:
 		tcp_fini(&worker.tcp);
 		house_fini(&worker.house);
 	}
+	tls_free(worker.tls);
 	loop_free(worker.loop);
 	free(worker.sockets);
 	free(worker.udp_sockets);

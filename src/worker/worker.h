@@ -11,6 +11,7 @@
 #include "net/listener.h"
 #include "os/privileges.h"
 #include "tcp/tcp.h"
+#include "tls/tickets.h"
 #include "udp/transfer.h"
 
 struct worker_args {
@@ -27,7 +28,9 @@ struct worker_args {
 	struct udp_post post; /* to workers that have UDP sessions */
 	int32_t master;       /* pid */
 	const struct identity *identity;
-	uint64_t descriptors; /* the limit in force */
+	int vault;                     /* certificates and keys (tls/vault.h); -1 = none are needed */
+	const struct tickets *tickets; /* keys of session tickets */
+	uint64_t descriptors;          /* the limit in force */
 };
 
 /* Is a socket of a listener this worker's to accept from? */

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.environ["AEGIS_SRCDIR"], "tests/functional"))
@@ -10,6 +11,7 @@ sys.path.insert(0, os.path.join(os.environ["AEGIS_SRCDIR"], "tests/functional"))
 import aegis
 import registry
 from aegis import Case, Echo, app, dial, echo, need, run
+from papers import Papers, has_tls
 
 CONTRIB = pathlib.Path(os.environ["AEGIS_SRCDIR"], "contrib")
 RULES = CONTRIB / "prometheus/aegis-alerts.yml"
@@ -141,6 +143,12 @@ class Running(Case):
         backend = Echo(self)
         settings = app({"address": backend.address, "max_connections": 100}, upstream={"health": {"type": "tcp", "interval": "200ms"}, "queue": {"size": 10}})
         settings["listeners"].append({"name": "datagrams", "address": "127.0.0.1:0", "protocol": "udp", "upstream": "app"})
+        without = set(registry.OTHERS)
+        if has_tls() and shutil.which("openssl"):
+            pair = Papers(self.directory / "papers").pair("one", "one.test")
+            settings["listeners"].append({"name": "tls", "address": "127.0.0.1:0", "upstream": "app", "tls": {"certificates": [pair]}})
+        else:
+            without.add("aegis_certificate_expiry_seconds")
         proxy = self.aegis(settings)
         with dial(proxy.address()) as sock:
             echo(sock)
@@ -148,7 +156,7 @@ class Running(Case):
         proxy.wait_stat(lambda stat: stat["upstreams"][0]["servers"][0]["state"] == "up", "the server to be checked")
         text = run(aegis.AEGIS_STAT, "-r", proxy.directory, "-p").stdout
         given = set(re.findall(r"^(aegis_\w+)", text, re.M))
-        asked = set().union(*(registry.names(expr) for _, expr, _ in [*panels(), *alerts()])) - set(registry.OTHERS)
+        asked = set().union(*(registry.names(expr) for _, expr, _ in [*panels(), *alerts()])) - without
         self.assertEqual(sorted(asked - given), [])
 
 

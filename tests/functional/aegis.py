@@ -2,7 +2,7 @@
 
 A script is run by "make check", or by hand:  AEGIS_BUILDDIR=build AEGIS_SRCDIR=. python3 tests/functional/test_relay.py [Class[.test]]
 AEGIS_TEST_SLOW=4 multiplies every deadline (sanitizer builds get 4 by themselves); AEGIS_TEST_LONG=1 runs the long versions;
-AEGIS_TEST_ENGINE=io_uring (or epoll) has every Aegis that does not choose its engine itself run on that one.
+AEGIS_TEST_ENGINE=io_uring (or epoll) has every Aegis that does not choose its engine itself run on that one; AEGIS_TEST_TLS: see secure.py.
 
 Nothing here waits by sleeping for a time that ought to be enough: a condition is asked for until a deadline, or an event is awaited.
 Every test ends with the same questions (Aegis.stop): is every gauge back at zero, does each connection have its one close reason, is the
@@ -25,6 +25,7 @@ import threading
 import time
 import unittest
 
+import secure
 # The tests import all they need from here.
 from ground import *
 from wire import *
@@ -205,6 +206,7 @@ class Aegis:
 
     def write(self, settings):
         self.settings = settings
+        settings = secure.secured(settings)
         new = self.config.with_suffix(".new")  # as editors do: nobody ever sees half a file
         new.write_text(libconfig(settings))
         new.rename(self.config)

@@ -73,3 +73,54 @@ def _read_v2(data):
 def read_header(data):
     """(Header, what is behind it), or ValueError."""
     return _read_v2(data) if data.startswith(SIGNATURE) else _read_v1(data)
+
+
+def take_header(sock):
+    """The header that a connection begins with, and not a byte of what stands behind it."""
+    data = b""
+    while len(data) < 16:
+        piece = sock.recv(1)
+        if not piece:
+            raise EOFError(f"ended within its header: {data!r}")
+        data += piece
+        if data.endswith(b"\r\n") and not SIGNATURE.startswith(data):
+            break
+    if data.startswith(SIGNATURE):
+        left = struct.unpack("!H", data[14:16])[0]
+        while left:
+            piece = sock.recv(left)
+            if not piece:
+                raise EOFError(f"ended within its header: {data!r}")
+            data, left = data + piece, left - len(piece)
+    while not data.startswith(SIGNATURE) and not data.endswith(b"\r\n"):
+        piece = sock.recv(1)
+        if not piece or len(data) > 107:
+            raise EOFError(f"no line: {data!r}")
+        data += piece
+    header, rest = read_header(data)
+    if rest:
+        raise ValueError(f"behind it: {rest!r}")
+    return header
+
+
+def v1(source, destination):
+    """A line, for addresses as "192.0.2.1:80" or "[2001:db8::1]:80"."""
+    (host, _, port), (other, _, to) = source.rpartition(":"), destination.rpartition(":")
+    return f"PROXY TCP{6 if '[' in host else 4} {host.strip('[]')} {other.strip('[]')} {port} {to}\r\n".encode()
+
+
+def tlv(kind, value):
+    return struct.pack("!BH", kind, len(value)) + value
+
+
+def v2(source=None, destination=None, tlvs=b"", command=0x21):
+    """Without addresses: LOCAL, or of whatever command. A path of a unix socket begins with /."""
+    if source is None:
+        return SIGNATURE + struct.pack("!BBH", 0x20 if command == 0x21 else command, 0, len(tlvs)) + tlvs
+    if source.startswith("/"):
+        ends, family = source.encode().ljust(108, b"\0") + destination.encode().ljust(108, b"\0"), 0x31
+    else:
+        (host, _, port), (other, _, to) = source.rpartition(":"), destination.rpartition(":")
+        ends = b"".join(ipaddress.ip_address(part.strip("[]")).packed for part in (host, other)) + struct.pack("!HH", int(port), int(to))
+        family = 0x21 if "[" in host else 0x11
+    return SIGNATURE + struct.pack("!BBH", command, family, len(ends) + len(tlvs)) + ends + tlvs

@@ -92,6 +92,20 @@ class Looking(Admin):
         answer = admin.get(str(proxy.directory), "/health")
         self.assertEqual((answer.status, answer.json["status"]), (200, "degraded"))
 
+    def test_routes_alone(self):
+        """Where clients go by their names alone, it is the servers of the routes that count."""
+        first, second = Echo(self).address, Echo(self).address
+        settings = app(first)
+        del settings["listeners"][0]["upstream"]
+        settings["listeners"][0]["sni"] = [{"name": f"{name}.example.org", "upstream": name} for name in ("app", "other")]
+        settings["upstreams"].append({"name": "other", "servers": [{"address": second}]})
+        where = str(self.aegis(settings).directory)
+        verdicts = [admin.get(where, "/health")]
+        for server in (f"other/{second}", f"app/{first}"):
+            admin.post(where, f"/servers/{server}/disable")
+            verdicts.append(admin.get(where, "/health"))
+        self.assertEqual([(answer.status, answer.json["status"]) for answer in verdicts], [(200, "ok"), (200, "degraded"), (503, "down")])
+
     def test_status(self):
         self.begin()
         for where, headers in self.both():

@@ -18,8 +18,11 @@ import aegis
 from datagrams import DatagramClient, DatagramServer, datagram_app
 from aegis import KIB, ROOT, Backend, Case, Echo, bind, dial, drop_to_nobody, echo, form, free_address, how_it_ends, need, receive, reset, run, \
     wait_until
+from hellos import extension, hello_of, raw_hello
+from proxy_header import v2
 
 HELLO = b"hello\n"
+NAMED, POSTGRES = "www.example.org", bytes.fromhex("0000000804d2162f")
 SOON = "200ms"
 FAR = "127.9.9.9"
 IN_NAMESPACE = bool(os.environ.get("AEGIS_TEST_NAMESPACE"))
@@ -27,6 +30,9 @@ IN_NAMESPACE = bool(os.environ.get("AEGIS_TEST_NAMESPACE"))
 ENDINGS = []
 # The same client goes on at once, with another session or another listener: test_udp.py.
 ELSEWHERE = ["server_disabled", "listener_closed"]
+# With TLS: test_tls.py.
+ELSEWHERE += ["not_tls", "tls_mismatch", "client_certificate", "client_alert", "handshake_left", "handshake_timeout", "client_tls_error",
+              "server_tls_error", "client_cut_off", "server_cut_off", "server_handshake", "server_handshake_timeout", "server_certificate"]
 
 
 class Ending:
@@ -230,6 +236,60 @@ def server_goes_down(test):
     return proxy, form(sock)
 
 
+# --- routes by name ----------------------------------------------------------------------------------------------------------
+
+
+def asks(test, sent, server=None, **hello):
+    """A client of a listener with one route, for NAMED; returns (Aegis, the client's address)."""
+    listener = {"upstream": "app", "sni": [{"name": NAMED, "upstream": "app"}], "client_hello": {"timeout": "20s", **hello}}
+    settings = aegis.app(server or Echo(test).address, listener=listener, upstream={"retries": 0})
+    del settings["listeners"][0]["upstream"]
+    proxy = test.aegis(settings)
+    sock = test.connect(proxy.address())
+    client = form(sock)
+    for part in sent:
+        sock.sendall(part)
+        if part == POSTGRES:
+            receive(sock, 1)
+    if not sent:
+        sock.shutdown(socket.SHUT_WR)
+    how_it_ends(sock)
+    return proxy, client
+
+
+@ending("hello_timeout", "aegis", "accepted", "closed")
+def half_a_hello(test):
+    return asks(test, [hello_of(NAMED)[:50]], timeout=SOON)
+
+
+@ending("hello_too_large", "aegis", "accepted", "closed")
+def a_long_hello(test):
+    return asks(test, [raw_hello(NAMED.encode(), extension(21, bytes(1000)))], max="1k")
+
+
+@ending("bad_hello", "aegis", "accepted", "closed")
+def a_bad_hello(test):
+    return asks(test, [raw_hello(b"no name")])
+
+
+@ending("no_route", "aegis", "accepted", "routed", "closed")
+def another_name(test):
+    return asks(test, [hello_of("other.example.org")])
+
+
+@ending("client_left", "client", "accepted", "closed")
+def leaves_before_the_hello(test):
+    return asks(test, [])
+
+
+@ending("server_no_tls", "aegis", "accepted", "routed", "server chosen", "connect failed", "closed")
+def server_declines(test):
+    def serve(sock):
+        receive(sock, 8)
+        sock.sendall(b"N")
+    return asks(test, [POSTGRES, hello_of(NAMED)], Backend(test, serve).address, starttls="postgres")
+
+
 # --- no server ---------------------------------------------------------------------------------------------------------------
 
 
@@ -350,6 +410,46 @@ def denied(test):
 def too_often(test):
     proxy, address = test.proxy(Echo(test, HELLO).address, listener={"rate_limit": {"connections_per_second": 1, "burst": 0, "per": "address"}})
     greeted(test, address)
+    return turned_away(test, proxy, address)
+
+
+def by_a_proxy(test, data, **more):
+    """What a proxy sends that Aegis believes; the client that counts."""
+    accept = {"from": ["127.0.0.1"], **more}
+    proxy, address = test.proxy(Echo(test).address, listener={"accept_proxy": accept, "deny": ["192.0.2.0/24"]})
+    sock = test.connect(address)
+    sock.sendall(data)
+    if not data:
+        sock.shutdown(socket.SHUT_WR)
+    client = form(sock)
+    how_it_ends(sock)
+    return proxy, client
+
+
+@ending("denied", "aegis", "accepted", "introduced", "denied", "closed", name="denied_behind_a_proxy")
+def denied_behind_a_proxy(test):
+    proxy, _ = by_a_proxy(test, v2("192.0.2.1:1234", "198.51.100.7:443"))
+    return proxy, "192.0.2.1:1234"
+
+
+@ending("proxy_header", "aegis", "accepted", "closed")
+def no_header(test):
+    return by_a_proxy(test, HELLO)
+
+
+@ending("proxy_timeout", "aegis", "accepted", "closed")
+def half_a_header(test):
+    return by_a_proxy(test, b"PROXY ", timeout=SOON)
+
+
+@ending("proxy_left", "client", "accepted", "closed")
+def a_proxy_that_left(test):
+    return by_a_proxy(test, b"")
+
+
+@ending("proxy_untrusted", "aegis", "accepted", "closed")
+def not_believed(test):
+    proxy, address = test.proxy(Echo(test).address, listener={"accept_proxy": {"from": ["192.0.2.1"]}})
     return turned_away(test, proxy, address)
 
 
@@ -567,7 +667,7 @@ class All(Case):
     def test_no_reason_is_left_out(self):
         """A new reason needs a row. Those without one cannot be brought about from outside."""
         done = run(aegis.AEGIS_STAT, "--metrics")
-        reasons = set(re.findall(r"^\| `(\w+)` \| (?:done|rejected|error|operator) ", done.stdout, re.M))
+        reasons = set(re.findall(r"^\| `(\w+)` \| (?:ordinary|rejected|error|operator) ", done.stdout, re.M))
         self.assertGreater(len(reasons), 25, done.stdout[-3000:])
         self.assertEqual(reasons - {row.reason for row in ENDINGS}, {"no_memory", "internal", *ELSEWHERE})
 

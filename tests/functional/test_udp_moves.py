@@ -369,7 +369,9 @@ class Load(Moves):
         report, row = self.run_load(kills=(7,))
         self.check_counted(report, row, self.BATCH)
         self.assertGreater(row["moves"]["recovered"], CLIENTS // 5)
-        self.assertEqual(row["total"], CLIENTS + row["moves"]["recovered"])
+        # What was in the dead worker's inbox may get a session of its own, where its heir is older than who goes on with the client.
+        self.assertGreaterEqual(row["total"], CLIENTS + row["moves"]["recovered"])
+        self.assertLessEqual(row["total"], CLIENTS + 2 * row["moves"]["recovered"])
         if LONG:
             self.assertLess(report["loss_percent"], self.LOSS)
 

@@ -173,6 +173,14 @@ class Each(ProxyCase):
         self.cut(proxy)
 
 
+    def test_with_a_check_sum(self):
+        server = ProxyServer(self)
+        proxy = self.begin(server.address, upstream={"send_proxy_check_sum": True})
+        self.client(proxy).ask()
+        self.assertEqual([kind for kind, _ in server.headers[0][1].tlvs], [3])
+        self.cut(proxy)
+
+
 class Checks(ProxyCase):
     def test_checks_speak_for_nobody(self):
         server = ProxyServer(self)
@@ -189,4 +197,4 @@ class Refused(UdpCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    aegis.main()

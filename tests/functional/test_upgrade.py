@@ -16,6 +16,7 @@ import unittest
 import admin
 import aegis
 from aegis import AEGIS, BUILD, ROOT, SLOW, Aegis, Case, Demo, Echo, Load, Task, alive, dial, echo, free_address, need, receive_line, wait_until
+from papers import Papers, need_tls, serial_at
 
 OTHER = BUILD / "tests/functional/aegis_other_layout"
 OTHER_STAT = BUILD / "tests/functional/stat_other_layout"
@@ -672,6 +673,28 @@ class Failures(Case):
             proxy.wait_stat(lambda stat: stat["upgrades"]["ok"] == before["upgrades"]["ok"] + 1 and stat["reloads"]["ok"] >= before["reloads"]["ok"] + 1
                             and stat["state"] == "running", "both to be done")
         self.check(proxy)
+
+    def test_during_a_reload_that_reads_certificates(self):
+        """The reload is not over while they are read: what follows one follows this one, too."""
+        need_tls()
+        papers = Papers(self.directory / "papers")
+        one = papers.pair("one", "one.test", kind="rsa")
+        pairs = [one]
+        for number in range(300):  # to read them takes a while
+            copy = shutil.copy(one["cert"], papers.directory / f"copy{number}.pem")
+            pairs.append({"cert": str(copy), "key": one["key"]})
+        settings = aegis.app(Echo(self).address, listener={"tls": {"certificates": pairs}}, tls={"watch": False})
+        proxy = Master(self, settings)
+        os.kill(proxy.current, signal.SIGHUP)
+        wait_until(lambda: "reloading" in proxy.log(), "the reload to begin")
+        os.kill(proxy.current, signal.SIGUSR2)
+        old = proxy.current
+        wait_until(lambda: proxy.pid_file() != old, "the new master")
+        proxy.current = proxy.pid_file()
+        self.assertIn("the upgrade follows it", proxy.log())
+        proxy.wait_stat(lambda stat: stat["upgrades"]["ok"] == 1 and stat["reloads"]["ok"] == 1 and stat["state"] == "running", "both to be done")
+        proxy.wait_first(old)
+        self.assertEqual(serial_at(proxy.address(), papers.context(), "one.test"), papers.serial(one["cert"]))
 
 
 class MastersDie(Case):

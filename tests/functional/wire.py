@@ -13,6 +13,7 @@ import threading
 import traceback
 import unittest
 
+import secure
 from ground import AEGIS_DEMO, KIB, OWN_ADDRESS, SLOW, join, wait_until
 
 # --- bytes -----------------------------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ def reset(sock):
 
 def unsent(sock):
     """How many bytes the peer's kernel has not acknowledged."""
-    return struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+    return struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0] + len(getattr(sock, "rest", b""))
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def dial(address, seconds=20.0, receive_buffer=0):
     except BaseException:
         sock.close()
         raise
-    return sock
+    return sock if sock.was_reset else secure.client(sock)
 
 
 def bind(address="127.0.0.1:0", backlog=1024):
@@ -241,12 +242,18 @@ class Backend:
 
     def _handle(self, sock):
         try:
+            try:
+                sock = secure.server(sock)
+            except OSError:
+                return  # whoever it was left before it had said who it is
             result = self.handler(sock)
             with self._changed:
                 self._results.append(result)
                 self._changed.notify_all()
         except BaseException:
-            self.errors.append(traceback.format_exc())
+            with self._changed:
+                self.errors.append(traceback.format_exc())
+                self._changed.notify_all()
         finally:
             sock.close()
 
@@ -276,7 +283,7 @@ class Backend:
             raise AssertionError("a backend's handler failed:\n" + self.errors[0])
 
 
-class Echo:
+class PlainEcho:
     """A server that says its banner, echoes, and knows how many connections it has and had at most. One thread, made for many
     connections; a connection that asks for nothing costs nothing. `mute` answers nothing; `refuse` closes at once with a RST."""
 
@@ -361,6 +368,39 @@ class Echo:
         self._wake.close()
         self._woken.close()
         self._selector.close()
+
+
+class TlsEcho(Backend):
+    """The same with a thread for each connection."""
+
+    def __init__(self, test, banner=b"", address="127.0.0.1:0", mute=False):
+        self.banner, self.mute = banner, mute
+        self.open = self.peak = self.resets = self.received = 0
+        self._counting = threading.Lock()
+        super().__init__(test, self._echo, address)
+
+    def _count(self, **more):
+        with self._counting:
+            for name, count in more.items():
+                setattr(self, name, getattr(self, name) + count)
+            self.peak = max(self.peak, self.open)
+
+    def _echo(self, sock):
+        self._count(open=1)
+        try:
+            if self.banner:
+                sock.sendall(self.banner)
+            while data := sock.recv(256 * KIB):
+                self._count(received=len(data))
+                if not self.mute:
+                    sock.sendall(data)
+        except OSError as error:
+            self._count(resets=error.errno in (errno.ECONNRESET, errno.EPIPE))
+        finally:
+            self._count(open=-1)
+
+
+Echo = TlsEcho if secure.SERVERS else PlainEcho
 
 
 class Demo:

@@ -1,7 +1,8 @@
 /* What is asked for only when someone wants it: the live connections, and why a client's connections went as they did. */
 
-/* Before a server is chosen there is none. */
-const whereTo = (row) => row.server ? `${row.upstream}/${row.server}` : row.upstream || NOTHING;
+/* Before a server is chosen there is none. Of clients of TLS whose hello was read: by which name. */
+const serverOf = (row) => row.server ? `${row.upstream}/${row.server}` : row.upstream || NOTHING;
+const whereTo = (row) => row.sni ? `${serverOf(row)} (${row.sni})` : serverOf(row);
 
 /* What looks like an address is asked for: of a hundred thousand connections the answer has the first thousand. */
 function clientOf(filter) {
@@ -14,7 +15,7 @@ function makeConnections(section, note, onWhy) {
 		caption: "Live connections",
 		empty: "There are none.",
 		key: (row) => row.id,
-		text: (row) => `${row.id} ${row.client} ${row.listener} ${row.upstream}/${row.server} ${row.step} ${row.protocol}`,
+		text: (row) => `${row.id} ${row.client} ${row.listener} ${whereTo(row)} ${row.step} ${row.protocol}`,
 		columns: [
 			{ title: "Client", value: (row) => row.client, draw: (cell, row) => drawClient(cell, row, onWhy) },
 			textColumn("Id", (row) => row.id),

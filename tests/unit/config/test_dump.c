@@ -278,7 +278,7 @@ static void the_comments_of_the_commented_file_are_right(void **state)
 		at += comment;
 		at += strspn(at, "\t");
 		object = object_after(at, object);
-		if (!comment || sscanf(at, "%63[a-z_] = %127[^;{]", key, value) != 2)
+		if (!comment || sscanf(at, "%63[a-z_] = %127[^;{(]", key, value) != 2)
 			continue;
 		const struct option *option = option_find(object, key);
 		if (option == NULL) {

@@ -212,7 +212,8 @@ static void wrong_values_of_the_shield_are_told(void **state)
 		const char *text, *problem;
 	} rows[] = {
 		{ "balance = \"consistant_hash\";", "balance: is \"consistant_hash\"; did you mean \"consistent_hash\"? Write" },
-		{ "balance = \"consistent_hash\"; hash_key = \"sni\";", "hash_key: is \"sni\"; write \"address\" or \"address_port\"" },
+		{ "balance = \"consistent_hash\"; hash_key = \"name\";",
+		        "hash_key: is \"name\"; write \"address\", \"address_port\" or \"sni\"" },
 		{ "affinity = { };", "affinity.ttl: is missing; write a duration with its unit from \"1ms\" to \"365d\", or \"0s\" (off)" },
 		{ "health = { type = \"icmp\"; };", "health.type: is \"icmp\"; write \"none\", \"tcp\"" },
 		{ "health = { type = \"htp\"; };", "health.type: is \"htp\"; did you mean \"http\"? Write" },

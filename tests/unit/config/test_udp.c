@@ -243,7 +243,10 @@ static void what_servers_are_told(void **state)
 	}
 	assert_non_null(strstr(errors_of_text(UDP("") WITH("send_proxy = \"v1\";")),
 	        "upstreams[0].send_proxy: is \"v1\", which has no word for datagrams, and a UDP listener uses this upstream"));
-	assert_non_null(strstr(errors_of_text(LISTENER WITH("send_proxy = \"v2\";")), "upstreams[0].send_proxy: is for UDP sessions"));
+	assert_non_null(strstr(errors_of_text(UDP("") WITH("send_proxy = \"v2\"; send_proxy_unique_id = true;")),
+	        "upstreams[0].send_proxy_unique_id: is for connections, and only UDP listeners use this upstream"));
+	assert_non_null(strstr(errors_of_text(LISTENER WITH("send_proxy = \"v2-each\";")),
+	        "upstreams[0].send_proxy: is \"v2-each\", which is for datagrams, and a TCP listener uses this upstream"));
 }
 
 int main(void)

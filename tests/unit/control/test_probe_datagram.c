@@ -196,7 +196,7 @@ static void it_speaks_for_nobody(void **state)
 	struct prober_settings settings = settings_of("ping", NULL);
 
 	(void)state;
-	settings.rules.introduced = true;
+	settings.rules.introduced = 2;
 	server.answer = "x";
 	server.count = 1;
 	check_once(&settings, HEALTH_RESULT_OK, "answered");

@@ -147,9 +147,30 @@ static void of_ourselves_it_knows_something(void **state)
 	assert_true(machine_local_ports("") > 0);
 }
 
+static void tls_of_the_kernel(void **state)
+{
+	static const struct {
+		const char *content;
+		bool has;
+	} cases[] = { { "mptcp tls\n", true }, { "tls mptcp\n", true }, { "mptcp\n", false }, { "espintcp nottls\n", false } };
+	struct scratch scratch;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		scratch_make(&scratch);
+		scratch_write(&scratch, "proc/sys/net/ipv4/tcp_available_ulp", cases[i].content);
+		assert_int_equal(machine_has_kernel_tls(scratch.path), cases[i].has);
+		scratch_remove(&scratch);
+	}
+	scratch_make(&scratch);
+	assert_false(machine_has_kernel_tls(scratch.path));
+	scratch_remove(&scratch);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tls_of_the_kernel),
 		cmocka_unit_test(memory_is_what_the_machine_has),
 		cmocka_unit_test(or_the_least_of_its_groups),
 		cmocka_unit_test(nothing_is_known_of_nothing),

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <netinet/in.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -157,6 +158,57 @@ static int check_unprivileged(void)
 	return privileges_drop(&identity) == 0 ? 0 : 10; /* nothing to do is no error */
 }
 
+/* One capability stays, permitted and effective, and nothing can be had back; a program that is executed would not get it. */
+static int check_transparent(void)
+{
+	struct identity identity = { .change = false };
+	char why[256];
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+	static const int on = 1;
+	if (privileges_resolve("nobody", "", &identity, why, sizeof why) != 0)
+		return 1;
+	if (!has_capability(CAP_NET_RAW))
+		return privileges_drop_but_transparent(&identity) == -EPERM || has_capability(CAP_NET_ADMIN) ? 0 : 2;
+	if (privileges_drop_but_transparent(&identity) != 0)
+		return 3;
+	if (syscall(SYS_capget, &header, sets) < 0 || sets[0].effective != 1U << CAP_NET_RAW || sets[0].permitted != 1U << CAP_NET_RAW ||
+	        sets[0].inheritable || sets[1].permitted || sets[1].effective)
+		return 4;
+	if (prctl(PR_GET_KEEPCAPS, 0, 0, 0, 0) != 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		return 5;
+	if (getuid() != identity.uid || setuid(0) == 0 || setgroups(0, NULL) == 0)
+		return 6;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (fd < 0 || setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on) < 0)
+		return 7;
+	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0) == 0 ? 8 : 0;
+}
+
+static void test_transparent(void **state)
+{
+	(void)state;
+	need_root();
+	in_child(check_transparent);
+}
+
+/* Without either capability it fails before anything is given up. */
+static int check_transparent_refused(void)
+{
+	const struct passwd *nobody = getpwnam("nobody");
+	struct identity identity = { .change = false };
+	if (geteuid() == 0 && (!nobody || setgroups(0, NULL) || setresgid(nobody->pw_gid, nobody->pw_gid, nobody->pw_gid) ||
+	                              setresuid(nobody->pw_uid, nobody->pw_uid, nobody->pw_uid)))
+		return 1;
+	return privileges_drop_but_transparent(&identity) == -EPERM ? 0 : 2;
+}
+
+static void test_transparent_refused(void **state)
+{
+	(void)state;
+	in_child(check_transparent_refused);
+}
+
 static void test_unprivileged(void **state)
 {
 	(void)state;
@@ -222,6 +274,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_drop_fails_loudly),
+		cmocka_unit_test(test_transparent),
+		cmocka_unit_test(test_transparent_refused),
 		cmocka_unit_test(test_unprivileged),
 		cmocka_unit_test(test_resolve_as_root),
 		cmocka_unit_test(test_raise_descriptors),

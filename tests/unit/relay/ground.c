@@ -269,7 +269,7 @@ int ground_set_up(void **state)
 		.spliced_bytes = &ground->spliced,
 		.pipe_exhausted = &ground->no_pipe };
 	size_t pieces = !ground->ring ? 0 : (shape->pieces ? shape->pieces : RELAY_PIECES) * (size_t)ring_buffers(ground->ring);
-	assert_int_equal(buffers_init(&ground->engine.buffers, shape->starved ? 0 : shape->buffers ? shape->buffers : 8, pieces), 0);
+	assert_int_equal(buffers_init(&ground->engine.buffers, shape->starved ? 0 : shape->buffers ? shape->buffers : 8, pieces, 0), 0);
 	if (shape->starved)
 		assert_non_null(buffers_keep_scratch(&ground->engine.buffers, 0, 0));
 	if (shape->pipes) {

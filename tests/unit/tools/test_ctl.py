@@ -320,7 +320,7 @@ class Completion(unittest.TestCase):
     """What may stand at the end of a line, through the program itself and through each shell that is installed."""
 
     LINES = {
-        "": ["status", "health", "reload", "drain", "undrain", "servers", "server", "connections", "kill", "why", "reset"],
+        "": ["status", "health", "reload", "certs", "drain", "undrain", "servers", "server", "connections", "kill", "why", "reset"],
         "se": ["servers", "server"], "server ": ["app/a", "app/127.0.0.1:3001"], "server app/1": ["app/127.0.0.1:3001"],
         "server app/127.0.0.1:": ["app/127.0.0.1:3001"], "server app/a ": ["enable", "disable", "drain", "weight"],
         "server app/a d": ["disable", "drain"], "server app/a weight ": ["settings"], "server app/a drain ": [], "server app/a weight 5 ": [], "kill ": ["0.17", "1.4", "1.5"], "kill 1": ["1.4", "1.5"],

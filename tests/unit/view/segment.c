@@ -149,6 +149,10 @@ void segment_fill(struct shm *shm)
 	fill_upstream(shm, 0, "db", 0, 0);
 	fill_upstream(shm, 1, "app", 3, 100);
 	fill_conditions(shm, 1, 0, 2);
+	shm->header->n_certificates = 2; /* the second one is of no listener that there is */
+	shm->certificates[0] =
+	        (struct shm_certificate){ .not_before = 1700000000, .not_after = 1800000000, .listener = 1, .name = "db.example.org" };
+	shm->certificates[1] = (struct shm_certificate){ .listener = 77, .name = "nobody" };
 	/* The tables of client addresses. */
 	shm->rates.shared->evictions = 11;
 	shm->rates.shared->unbooked = 12;
@@ -200,6 +204,8 @@ void segment_make_hostile(struct shm *shm)
 	shm->servers[1].addresses.n = 2;
 	memcpy((void *)shm->servers[1].addresses.words[0], "\1\0\033[2J\n", 7);
 	memcpy((void *)shm->servers[1].addresses.words[1], "\12\0", 2);
+	memset(shm->certificates[0].name, '\n', sizeof shm->certificates[0].name);
+	shm->header->n_certificates = UINT32_MAX;
 	shm->header->n_upstreams = UINT32_MAX;
 	shm->header->n_listeners = UINT32_MAX;
 	shm->header->n_servers = UINT32_MAX;

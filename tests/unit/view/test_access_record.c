@@ -26,11 +26,18 @@ static struct access_record full_record(void)
 		.reason = REASON_FINISHED };
 }
 
+/* By the client; NULL: nothing. */
+static const char *asked_for, *agreed, *certified;
+#define TEXTS                                                                                                    \
+	{                                                                                                        \
+		[ACCESS_TEXT_NAME] = asked_for, [ACCESS_TEXT_VERSION] = agreed, [ACCESS_TEXT_CLIENT] = certified \
+	}
+
 static const char *json(const struct access_record *record, const char *listener, const char *upstream, const char *server)
 {
 	static char bytes[ACCESS_LINE_SIZE];
 	struct text text = text_of(bytes, sizeof bytes);
-	access_record_add_json(&text, &(struct access_entry){ record, WHEN, 3, listener, upstream, server });
+	access_record_add_json(&text, &(struct access_entry){ record, WHEN, 3, listener, upstream, server, TEXTS });
 	assert_false(text.cut);
 	return bytes;
 }
@@ -39,7 +46,7 @@ static const char *plain(const struct access_record *record, const char *server,
 {
 	static char bytes[ACCESS_LINE_SIZE];
 	struct text text = text_of(bytes, sizeof bytes);
-	access_record_add_text(&text, &(struct access_entry){ record, WHEN, 3, "app", "web", server }, with_time);
+	access_record_add_text(&text, &(struct access_entry){ record, WHEN, 3, "app", "web", server, TEXTS }, with_time);
 	assert_false(text.cut);
 	return bytes;
 }
@@ -161,9 +168,40 @@ static void unsound_records_are_known(void **state)
 	assert_false(access_record_is_sound(&record));
 }
 
+static void a_name_that_was_asked_for(void **state)
+{
+	(void)state;
+	struct access_record record = full_record();
+	asked_for = "www.example.org";
+	record.text_lengths[ACCESS_TEXT_NAME] = 15;
+	assert_true(access_record_is_sound(&record));
+	assert_non_null(strstr(json(&record, "app", "web", "a"), "\"server\":\"a\",\"sni\":\"www.example.org\",\"bytes_up\":120"));
+	assert_non_null(strstr(plain(&record, "a", true), "duration=12.004 finished client sni=www.example.org"));
+	asked_for = "a\"b c"; /* what shared memory holds may be anything */
+	assert_non_null(strstr(json(&record, "app", "web", "a"), "\"sni\":\"a\\\"b c\""));
+	assert_null(strstr(plain(&record, "a", true), "b c"));
+	asked_for = NULL;
+	record.text_lengths[ACCESS_TEXT_NAME] = ACCESS_TEXT_MOST + 1;
+	assert_false(access_record_is_sound(&record));
+}
+
+static void what_was_agreed_on(void **state)
+{
+	(void)state;
+	struct access_record record = full_record();
+	record.tls_resumed = 1;
+	agreed = "TLSv1.3";
+	certified = "some body";
+	assert_non_null(strstr(json(&record, "app", "web", "a"),
+	        "\"server\":\"a\",\"tls_version\":\"TLSv1.3\",\"tls_client\":\"some body\",\"tls_resumed\":true,\"bytes_up\":120"));
+	assert_non_null(strstr(plain(&record, "a", true), " finished client tls_version=TLSv1.3 tls_client=some?body tls_resumed=1"));
+	agreed = certified = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_agreed_on),
 		cmocka_unit_test(a_whole_record),
 		cmocka_unit_test(a_session_of_datagrams),
 		cmocka_unit_test(what_there_is_none_of),
@@ -172,6 +210,7 @@ int main(void)
 		cmocka_unit_test(every_reason_says_who_closed),
 		cmocka_unit_test(names_cannot_forge_anything),
 		cmocka_unit_test(unsound_records_are_known),
+		cmocka_unit_test(a_name_that_was_asked_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,7 +83,7 @@ static void test_json_of_an_empty_instance(void **state)
 	        ",\"reloads\":{\"ok\":0,\"failed\":0,\"last_unix\":0,"
 	        "\"last_ok\":false,\"last_note\":\"\"},\"upgrades\":{\"ok\":0,\"failed\":0},\"worker_restarts\":0,\"control_restarts\":0,"
 	        "\"rate_evictions\":0,\"rate_unbooked\":0,"
-	        "\"affinity_evictions\":0,\"workers\":[],\"listeners\":[],\"upstreams\":[]}\n");
+	        "\"affinity_evictions\":0,\"workers\":[],\"listeners\":[],\"upstreams\":[],\"certificates\":[]}\n");
 	free(text);
 }
 
@@ -138,7 +138,8 @@ static void test_json(void **state)
 	        "\"state\":\"unknown\",\"usable\":true,\"weight_now\":101,\"override\":\"none\",\"health\":{\"checked\":false,"
 	        "\"state\":\"unknown\",\"result\":\"not checked\",\"detail\":0,\"latency_ms\":0.000000,\"checked_seconds_ago\":null,"
 	        "\"changed_seconds_ago\":null,\"passed\":0,\"failed\":0},");
-	check_contains(text, "\"stale_retries\":0}}]}]}\n");
+	check_contains(text, "\"stale_retries\":0}}]}],\"certificates\":[{\"listener\":\"db\",\"name\":\"db.example.org\",\"not_before_"
+	                     "unix\":1700000000,\"not_after_unix\":1800000000}]}\n");
 	for (unsigned i = 0; i < N_REASONS; i++) {
 		char key[64];
 		snprintf(key, sizeof key, "\"%s\":", reason_name(i));

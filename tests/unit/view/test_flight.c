@@ -109,6 +109,22 @@ static void test_a_whole_connection(void **state)
 	        "relay, 11 bytes from the client, 22 from the server\"}]}],\"elders\":[]}\n");
 }
 
+/* The client is the one that was told of, and it is found by both addresses. */
+static void test_told_of_by_a_proxy(void **state)
+{
+	struct ground *ground = *state;
+	static const char *const addresses[] = { "192.0.2.7", "198.51.100.1" };
+	const struct record_address told = { .family = 4, .bytes = { 198, 51, 100, 1 }, .port = 9 };
+	write_accepted(ground, 1, 42, 1000);
+	write_one(ground, 1, 42, 999, (struct record){ .kind = RECORD_INTRODUCED, .detail = 2, .number = 1, .client = told });
+	for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
+		explain(ground, addresses[i], 10);
+		assert_non_null(strstr(ground->text, "\"id\":\"1.42\",\"client\":\"198.51.100.1:9\",\"listener\":\"app\""));
+		assert_non_null(strstr(ground->text, "\"step\":\"accepted\""));
+		assert_non_null(strstr(ground->text, "\"text\":\"a proxy (PROXY protocol, version 2) speaks for 198.51.100.1:9\""));
+	}
+}
+
 static void test_newest_first_and_no_more_than_asked_for(void **state)
 {
 	struct ground *ground = *state;
@@ -282,6 +298,14 @@ static void test_words(void **state)
 	                                 .dial = { .to = client, .error = ECONNREFUSED, .attempt = 1, .attempts = 3, .last = 0 } }),
 	        "cannot connect to server a (192.0.2.7:5678): Connection refused; attempt 1 of 3, another server is tried, after 1.5 ms");
 	assert_string_equal(words_of(ground, (struct record){ .kind = RECORD_FIRST_BYTE, .row = 60000 }), "the first byte of server ?");
+	assert_string_equal(words_of(ground, (struct record){ .kind = RECORD_ROUTED, .detail = 1, .route = { .name = "www.example.org" } }),
+	        "asks for www.example.org: upstream db, by a route of listener app");
+	assert_string_equal(words_of(ground, (struct record){ .kind = RECORD_ROUTED, .route = { .flags = 0 } }),
+	        "asks for no name: upstream db, for which there is no route in listener app");
+	assert_string_equal(words_of(ground, (struct record){ .kind = RECORD_ROUTED,
+	                                             .number = UINT32_MAX,
+	                                             .route = { .name = "a\n\"b", .flags = RECORD_ROUTE_ECH | RECORD_ROUTE_CUT } }),
+	        "asks for a??b..., and for another one that is encrypted (ECH): there is no route for it in listener app");
 }
 
 static void test_ids(void **state)
@@ -336,6 +360,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_whole_connection),
+		TEST(test_told_of_by_a_proxy),
 		TEST(test_newest_first_and_no_more_than_asked_for),
 		TEST(test_only_the_end_is_known),
 		TEST(test_open_ones_are_never_forgotten),

@@ -74,6 +74,7 @@ static void test_prometheus(void **state)
 		"\naegis_connections_total{listener=\"old\"} 21\n",
 		"\naegis_server_connections_total{upstream=\"app\",server=\"gone\"} 300\n",
 		"\naegis_server_connections_max{upstream=\"app\",server=\"a\"} 10\n",
+		"\naegis_certificate_expiry_seconds{listener=\"db\",name=\"db.example.org\"} 1800000000\n# HELP",
 		"\naegis_server_soft_limit{upstream=\"app\",server=\"a\"} 8\n",
 		"\naegis_server_weight_now{upstream=\"app\",server=\"a\"} 100\n",
 		"\naegis_server_usable{upstream=\"app\",server=\"a\"} 1\naegis_server_usable{upstream=\"app\",server=\"b\"} 0\n",

@@ -1,0 +1,310 @@
+#include "master/certificates.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "master/master.h"
+#include "master/orders.h"
+#include "os/region.h"
+#include "view/emit.h"
+
+#define READ_NS (30 * NS_PER_S)
+
+/* --- answers ----------------------------------------------------------------------------------------------------------------- */
+
+static void emit_lines(struct emit *emit, const char *key, const struct config_errors *lines)
+{
+	emit_open(emit, key, '[');
+	for (const char *at = lines->lines; at && *at;) {
+		size_t length = strcspn(at, "\n");
+		char *line = strndup(at, length);
+		ensure(line);
+		emit_string(emit, NULL, line);
+		free(line);
+		at += length + (at[length] == '\n');
+	}
+	emit_close(emit, ']');
+}
+
+static char *report(const struct vault_findings *findings, enum certificates_end end)
+{
+	static const char *const words[] = {
+		[CERTIFICATES_SAME] = "unchanged", [CERTIFICATES_CHANGED] = "changed", [CERTIFICATES_REFUSED] = "refused"
+	};
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	struct emit emit = { .out = out };
+
+	ensure(out);
+	emit_open(&emit, NULL, '{');
+	emit_string(&emit, "status", words[end]);
+	emit_u64(&emit, "certificates", findings->n_facts);
+	if (end == CERTIFICATES_REFUSED)
+		emit_string(&emit, "error", "the certificates are not good; the old ones stay");
+	emit_lines(&emit, "errors", &findings->errors);
+	emit_lines(&emit, "warnings", &findings->warnings);
+	emit_close(&emit, '}');
+	fputc('\n', out);
+	ensure(fclose(out) == 0);
+	return text;
+}
+
+static void answer_all(struct master *master, int error, const char *text)
+{
+	struct certificates *certificates = &master->certificates;
+
+	for (size_t i = 0; i < certificates->n_askers; i++)
+		helper_answer(&master->helper, &certificates->askers[i], error, text);
+	certificates->n_askers = 0;
+}
+
+/* --- shared memory ----------------------------------------------------------------------------------------------------------- */
+
+void certificates_publish(struct master *master, const struct generation *generation, const struct vault_findings *findings)
+{
+	struct shm *shm = &master->shm;
+	size_t n = findings->n_facts < SHM_CERTIFICATES ? findings->n_facts : SHM_CERTIFICATES;
+
+	memcpy(master->certificates.digest, findings->digest, sizeof master->certificates.digest);
+	if (n > 0 && region_populate(shm->certificates, n * sizeof *shm->certificates)) {
+		log_warn("no room to tell when certificates expire: the file system of %s is full", master->stats_path);
+		n = 0;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct vault_fact *fact = &findings->facts[i];
+		struct shm_certificate *row = &shm->certificates[i];
+		atomic_store(&row->listener, generation->places.listeners[fact->listener]);
+		atomic_store(&row->not_before, fact->not_before);
+		atomic_store(&row->not_after, fact->not_after);
+		(void)text_copy(row->name, sizeof row->name, fact->label);
+	}
+	atomic_store_explicit(&shm->header->n_certificates, (uint32_t)n, memory_order_release);
+}
+
+/* --- reading ----------------------------------------------------------------------------------------------------------------- */
+
+static void log_lines(enum log_level level, const struct config_errors *lines)
+{
+	for (const char *at = lines->lines; at && *at;) {
+		size_t length = strcspn(at, "\n");
+		log_line(level, "%.*s", (int)length, at);
+		at += length + (at[length] == '\n');
+	}
+}
+
+static enum certificates_end take(struct master *master, struct keys *keys, struct vault_findings *findings)
+{
+	struct certificates *certificates = &master->certificates;
+	struct generation *running = master->running;
+
+	keys_findings(keys, running->config, findings);
+	if (findings->errors.count == 0 && memcmp(findings->digest, certificates->digest, sizeof findings->digest) == 0)
+		return CERTIFICATES_SAME;
+	/* A folder in which something else changes is no reason to say the same again. */
+	if (findings->errors.count > 0 && certificates->n_askers == 0 && !certificates->waiting &&
+	        memcmp(findings->digest, certificates->refused, sizeof findings->digest) == 0)
+		return CERTIFICATES_REFUSED;
+	log_lines(LOG_LEVEL_WARN, &findings->warnings);
+	log_lines(LOG_LEVEL_ERROR, &findings->errors);
+	if (findings->errors.count > 0) {
+		memcpy(certificates->refused, findings->digest, sizeof certificates->refused);
+		log_error("certificates changed and are not taken over: the old ones stay");
+		counter_add(&master->shm.header->certificates_failed, 1);
+		return CERTIFICATES_REFUSED;
+	}
+	generation_renew_certificates(running, keys_take_vault(keys));
+	certificates_publish(master, running, findings);
+	counter_add(&master->shm.header->certificates_ok, 1);
+	log_info("certificates changed: handshakes from now on have the new ones");
+	return CERTIFICATES_CHANGED;
+}
+
+static void start(struct master *master);
+
+static bool are_there(const struct master *master)
+{
+	return master->running && !master->stopping && master->running->vault >= 0;
+}
+
+static char *nothing_to_report(void)
+{
+	struct vault_findings none = { 0 };
+	return report(&none, CERTIFICATES_SAME);
+}
+
+/* What came meanwhile; but a drain may have come, too. */
+static void go_on(struct master *master)
+{
+	struct certificates *certificates = &master->certificates;
+	bool more = certificates->again || certificates->n_later > 0;
+
+	certificates->again = false;
+	memcpy(certificates->askers, certificates->later, sizeof certificates->askers);
+	certificates->n_askers = certificates->n_later;
+	certificates->n_later = 0;
+	if (more && are_there(master)) {
+		start(master);
+	} else if (more) {
+		char *text = nothing_to_report();
+		answer_all(master, master->stopping ? -ESHUTDOWN : 0, text);
+		free(text);
+	}
+}
+
+static void stop_reading(struct master *master)
+{
+	struct certificates *certificates = &master->certificates;
+
+	loop_io_stop(master->loop, &certificates->io);
+	loop_timer_stop(master->loop, &certificates->deadline);
+	keys_end(&certificates->keys);
+}
+
+static void finish(struct master *master)
+{
+	struct certificates *certificates = &master->certificates;
+	struct vault_findings findings = { 0 };
+	enum certificates_end end = CERTIFICATES_SAME;
+	/* Another generation has read for itself. */
+	bool current = master->running && master->running->number == certificates->generation;
+
+	if (current)
+		end = take(master, &certificates->keys, &findings);
+	struct config *waiting = certificates->waiting;
+	certificates->waiting = NULL;
+	stop_reading(master);
+	if (certificates->n_askers > 0) {
+		char *text = report(&findings, end);
+		answer_all(master, end == CERTIFICATES_REFUSED ? -EINVAL : 0, text);
+		free(text);
+	}
+	if (waiting)
+		order_reload_after_certificates(master, waiting, end, &findings.errors);
+	vault_findings_clear(&findings);
+	if (certificates->keys.pid == 0)
+		go_on(master);
+}
+
+static void on_read(struct loop_io *io, int events)
+{
+	struct master *master = container_of(io, struct master, certificates.io);
+	(void)events;
+	if (keys_read(&master->certificates.keys) != -EAGAIN)
+		finish(master);
+}
+
+static void on_overdue(struct loop_timer *timer)
+{
+	struct master *master = container_of(timer, struct master, certificates.deadline);
+	log_error("reading certificates took longer than %llu s; do their files answer?", (unsigned long long)(READ_NS / NS_PER_S));
+	finish(master); /* what there is of an answer is no answer */
+}
+
+static void release_in_child(void *arg)
+{
+	master_release_in_child(arg, NULL, 0);
+}
+
+static void start(struct master *master)
+{
+	struct certificates *certificates = &master->certificates;
+	const struct generation *running = master->running;
+	int error = keys_start(&certificates->keys, running->config, &master->identity, release_in_child, master);
+
+	certificates->generation = running->number;
+	if (!error)
+		error = loop_io_set(master->loop, &certificates->io, certificates->keys.fd, LOOP_READ);
+	if (!error) {
+		loop_timer_start(master->loop, &certificates->deadline, READ_NS);
+		return;
+	}
+	log_error("cannot read the certificates: %s", strerror(-error));
+	finish(master); /* there is no answer */
+}
+
+/* --- asking ------------------------------------------------------------------------------------------------------------------ */
+
+static bool add_asker(struct asker *askers, size_t *n, const struct asker *asker)
+{
+	if (*n == CERTIFICATES_ASKERS_MOST)
+		return false;
+	askers[(*n)++] = *asker;
+	return true;
+}
+
+void certificates_reload(struct master *master, const struct asker *asker)
+{
+	struct certificates *certificates = &master->certificates;
+	bool reading = certificates->keys.pid != 0;
+
+	if (!are_there(master)) {
+		char *text = nothing_to_report();
+		if (asker)
+			helper_answer(&master->helper, asker, master->stopping ? -ESHUTDOWN : 0, text);
+		free(text);
+		return;
+	}
+	if (asker && !(reading ? add_asker(certificates->later, &certificates->n_later, asker)
+	                       : add_asker(certificates->askers, &certificates->n_askers, asker))) {
+		helper_answer(&master->helper, asker, -EAGAIN, "");
+		return;
+	}
+	if (reading)
+		certificates->again = true;
+	else
+		start(master);
+}
+
+bool certificates_first(struct master *master, struct config *config)
+{
+	struct certificates *certificates = &master->certificates;
+
+	if (!master->running || master->running->vault < 0)
+		return false;
+	certificates->waiting = config;
+	if (certificates->keys.pid != 0)
+		stop_reading(master); /* it may have begun before the change that the operator speaks of */
+	start(master);
+	return true;
+}
+
+bool certificates_hold_reload(const struct master *master)
+{
+	return master->certificates.waiting != NULL;
+}
+
+void certificates_cancel(struct master *master)
+{
+	config_free(master->certificates.waiting);
+	master->certificates.waiting = NULL;
+}
+
+void certificates_init(struct master *master)
+{
+	master->certificates.keys = KEYS_NONE;
+	loop_io_init(&master->certificates.io, on_read);
+	loop_timer_init(&master->certificates.deadline, on_overdue);
+}
+
+void certificates_fini(struct master *master)
+{
+	if (!master->loop)
+		return;
+	certificates_cancel(master);
+	stop_reading(master);
+}
+
+void certificates_release_in_child(const struct master *master)
+{
+	const struct keys *keys = &master->certificates.keys;
+
+	if (keys->fd >= 0)
+		close(keys->fd);
+	if (keys->vault >= 0)
+		close(keys->vault);
+}

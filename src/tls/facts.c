@@ -1,0 +1,128 @@
+/* What came of a handshake, and why one failed. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "tls/own.h"
+
+void tls_facts(SSL *ssl, struct tls_facts *out)
+{
+	X509 *peer = SSL_get0_peer_certificate(ssl);
+	unsigned alpn_length;
+
+	*out = (struct tls_facts){ .version = SSL_get_version(ssl),
+		.cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)),
+		.server_name = SSL_is_server(ssl) ? server_name_of(ssl) : "",
+		.resumed = SSL_session_reused(ssl) == 1,
+		.peer_verified = peer && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(ssl) == X509_V_OK };
+	SSL_get0_alpn_selected(ssl, &out->alpn, &alpn_length);
+	out->alpn_length = alpn_length;
+}
+
+/* --- who the peer is ------------------------------------------------------------------------------------------------------- */
+
+static bool add_string(struct text *out, const ASN1_STRING *string)
+{
+	unsigned char *utf8;
+	int length = string ? ASN1_STRING_to_UTF8(&utf8, string) : -1;
+
+	if (length <= 0)
+		return false;
+	for (int i = 0; i < length; i++)
+		text_add(out, utf8[i] > ' ' - 1 && utf8[i] < 0x7f && utf8[i] != '\\' ? "%c" : "\\x%02x", utf8[i]);
+	OPENSSL_free(utf8);
+	return true;
+}
+
+static bool add_common_name(struct text *out, const X509_NAME *subject)
+{
+	int index = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+
+	return index >= 0 && add_string(out, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, index)));
+}
+
+static bool add_alternative(struct text *out, const X509 *cert)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	bool done = false;
+
+	for (int i = 0; !done && i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+		if (name->type == GEN_DNS || name->type == GEN_EMAIL)
+			done = add_string(out, name->d.ia5);
+	}
+	GENERAL_NAMES_free(names);
+	return done;
+}
+
+const char *tls_peer_name(SSL *ssl, char *out, size_t size)
+{
+	const X509 *cert = SSL_get0_peer_certificate(ssl);
+	struct text text = text_of(out, size);
+
+	if (!cert || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || SSL_get_verify_result(ssl) != X509_V_OK)
+		return out;
+	const X509_NAME *subject = X509_get_subject_name(cert);
+	if (add_common_name(&text, subject) || add_alternative(&text, cert))
+		return out;
+	char line[256];
+	if (X509_NAME_oneline(subject, line, sizeof line))
+		text_add_printable(&text, line);
+	ERR_clear_error();
+	return out;
+}
+
+/* --- why it failed --------------------------------------------------------------------------------------------------------- */
+
+static enum tls_failure failure_of_reason(int reason)
+{
+	if (reason > SSL_AD_REASON_OFFSET)
+		return TLS_FAILURE_ALERT;
+	switch (reason) {
+	case SSL_R_HTTP_REQUEST:
+	case SSL_R_HTTPS_PROXY_REQUEST:
+	case SSL_R_WRONG_VERSION_NUMBER:
+	case SSL_R_RECORD_TOO_SMALL:
+		return TLS_FAILURE_NOT_TLS;
+	case SSL_R_UNSUPPORTED_PROTOCOL:
+	case SSL_R_UNSUPPORTED_SSL_VERSION:
+	case SSL_R_VERSION_TOO_LOW:
+	case SSL_R_VERSION_TOO_HIGH:
+	case SSL_R_NO_PROTOCOLS_AVAILABLE:
+	case SSL_R_WRONG_SSL_VERSION:
+		return TLS_FAILURE_VERSION;
+	case SSL_R_NO_SHARED_CIPHER:
+	case SSL_R_NO_SHARED_GROUPS:
+	case SSL_R_NO_SUITABLE_GROUPS:
+	case SSL_R_NO_SUITABLE_KEY_SHARE:
+	case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
+	case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
+	case SSL_R_NO_APPLICATION_PROTOCOL:
+		return TLS_FAILURE_NO_COMMON;
+	case SSL_R_CERTIFICATE_VERIFY_FAILED:
+	case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+		return TLS_FAILURE_CERTIFICATE;
+	case SSL_R_UNEXPECTED_EOF_WHILE_READING:
+		return TLS_FAILURE_TRUNCATED;
+	case ERR_R_MALLOC_FAILURE:
+	case ERR_R_INTERNAL_ERROR:
+		return TLS_FAILURE_OWN;
+	default:
+		return TLS_FAILURE_PROTOCOL;
+	}
+}
+
+enum tls_failure tls_failure_of(SSL *ssl, char *text, size_t size)
+{
+	unsigned long error = ERR_peek_error();
+	const char *reason = error ? ERR_reason_error_string(error) : NULL;
+	enum tls_failure failure = ERR_GET_LIB(error) == ERR_LIB_SSL ? failure_of_reason(ERR_GET_REASON(error)) : TLS_FAILURE_PROTOCOL;
+
+	if (error == 0)
+		failure = TLS_FAILURE_OWN;
+	if (failure == TLS_FAILURE_CERTIFICATE && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		reason = X509_verify_cert_error_string(SSL_get_verify_result(ssl));
+	(void)snprintf(text, size, "%s", reason ? reason : "no reason given");
+	ERR_clear_error();
+	return failure;
+}
