@@ -12,11 +12,11 @@
 #include "control/http.h"
 #include "control/probe_http.h"
 #include "control/resolver.h"
+#include "master/challenges.h"
 #include "master/command.h"
 #include "master/master.h"
 #include "master/plan_command.h"
 #include "os/cpu.h"
-#include "os/machine.h"
 #include "os/notify.h"
 #include "os/ring.h"
 #include "os/runtime_dir.h"
@@ -126,6 +126,20 @@ static void check_certificates(const struct config *config, struct config_errors
 	vault_findings_clear(&findings);
 }
 
+/* Of a user that is not there the start tells. */
+static void check_challenges(const struct config *config)
+{
+	struct identity identity;
+	struct config_errors warnings = { 0 };
+	char why[256];
+	if (privileges_resolve(config->user, config->group, &identity, why, sizeof why))
+		return;
+	challenges_check(config, &identity, &warnings);
+	if (warnings.count)
+		fputs(warnings.lines, stderr);
+	config_errors_clear(&warnings);
+}
+
 static int check(const struct arguments *arguments)
 {
 	struct config *config;
@@ -134,6 +148,7 @@ static int check(const struct arguments *arguments)
 	if (!error) {
 		control_find_errors(config, &errors);
 		check_certificates(config, &errors);
+		check_challenges(config);
 		if (errors.count)
 			config_free(config);
 	}
@@ -182,8 +197,10 @@ static int version(void)
 	char tls[160];
 	bool has_tls = tls_available(tls, sizeof tls);
 	printf("%-12s %s%s\n", "TLS", has_tls ? "yes: " : "no: ", tls);
-	printf("%-12s no: %s\n", "kTLS",
-	        machine_has_kernel_tls("") ? "the kernel has it, but Aegis encrypts by itself" : "the kernel has no TLS for sockets");
+	char ktls[160];
+	const struct kernel_ability able = kernel_probe("");
+	printf("%-12s %s\n", "kTLS",
+	        has_tls ? kernel_ability_text(&able, ktls, sizeof ktls) : "no: without TLS there is nothing to encrypt");
 	printf("%-12s %d usable CPU%s", "workers", cpu_worker_count(&cpus), cpu_worker_count(&cpus) == 1 ? "" : "s");
 	printf(" (%d in the affinity mask", cpus.n);
 	if (cpus.quota > 0)

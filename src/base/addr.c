@@ -328,7 +328,10 @@ bool addr_is_loopback(const struct addr *addr)
 		return false;
 	if (addr->sa.sa_family == AF_INET)
 		return ntohl(addr->in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-	return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&addr->in6.sin6_addr);
+	if (addr->sa.sa_family != AF_INET6)
+		return false;
+	const struct in6_addr *in6 = &addr->in6.sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(in6) || (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == IN_LOOPBACKNET);
 }
 
 uint16_t addr_port(const struct addr *addr)

@@ -227,6 +227,7 @@ static void check_listeners(const struct check *check, const struct names *upstr
 		check_access(check, listener, node, prefix);
 		check_rates(check, listener, node, prefix);
 		check_accept_proxy(check, listener, node, prefix);
+		check_acme(check, listener, node, prefix);
 		check_udp_listener(check, listener, node, prefix);
 		check_listener_tls(check, listener, node, prefix);
 		if (check_upstream_of(check, listener, node, prefix, upstreams))

@@ -53,6 +53,9 @@ void check_complain_no_upstream(const struct check *check, const struct node *no
 void check_routes(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix,
         const struct names *upstreams);
 
+/* Of a listener: acme. */
+void check_acme(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix);
+
 /* Of a listener: accept_proxy. Of an upstream that these protocols use: send_proxy. */
 void check_accept_proxy(const struct check *check, const struct listener_config *listener, const struct node *node, const char *prefix);
 void check_send_proxy(

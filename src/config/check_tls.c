@@ -77,7 +77,8 @@ void check_upstream_tls(const struct check *check, const struct upstream_config 
 {
 	const struct upstream_tls_config *tls = &upstream->tls;
 
-	if (!tls->enabled || tls->ca == NULL || tls->name == NULL || tls->cert == NULL || tls->key == NULL || tls->crl == NULL)
+	if (!upstream_has_tls(upstream) || tls->ca == NULL || tls->name == NULL || tls->cert == NULL || tls->key == NULL ||
+	        tls->crl == NULL)
 		return;
 	check_alpn(check, tls->offer.alpn, node, prefix);
 	for (size_t i = 0; i < upstream->n_servers && tls->verify && tls->name[0] == '\0'; i++)
@@ -88,7 +89,7 @@ void check_upstream_tls(const struct check *check, const struct upstream_config 
 			        i, upstream->servers[i].address);
 			break;
 		}
-	if (upstream->pool.warm > 0 || upstream->pool.keep > 0)
+	if (tls->enabled && (upstream->pool.warm > 0 || upstream->pool.keep > 0))
 		check_complain(check, node, prefix, "pool",
 		        "does not go with tls: each client has its own connection then; leave one of them out");
 	if (tls->key[0] != '\0' && tls->cert[0] == '\0')

@@ -141,6 +141,10 @@ struct listener_config {
 		uint64_t most_bytes;
 		enum starttls starttls;
 	} client_hello; /* where there are routes */
+	struct {
+		const char *challenges; /* the folder with the answers to challenges of http-01; "" = none are given */
+		uint64_t timeout_ns;
+	} acme; /* of PROTOCOL_TCP, without routes and TLS */
 	uint32_t backlog;
 	uint32_t max_connections;
 	enum on_full on_full;
@@ -210,6 +214,7 @@ struct health_config {
 	const char *path;         /* http and https */
 	const char *host;         /* the same; "" = the address of the server */
 	bool verify;              /* https: the certificate of the server */
+	bool tls;                 /* speak TLS as tls of the upstream says; never with https and udp */
 	const char *user;         /* postgres and mysql: who would log in */
 	const char *send;         /* tcp: after the connect, udp: as a datagram; "" = nothing, unless send_hex says something */
 	const char *send_hex;     /* the same in hexadecimal digits; "" = as send says */
@@ -275,6 +280,12 @@ struct upstream_config {
 	struct upstream_tls_config tls;
 };
 
+/* TLS is spoken with its servers: by sessions, by checks, or by both. */
+static inline bool upstream_has_tls(const struct upstream_config *upstream)
+{
+	return upstream->tls.enabled || upstream->health.tls;
+}
+
 struct config {
 	uint32_t workers; /* 0 = auto */
 	bool pin;
@@ -299,6 +310,8 @@ struct config {
 	struct {
 		uint64_t ticket_rotation_ns; /* how long tickets are made with one key */
 		bool watch;                  /* the files of certificates */
+		bool ktls;                   /* may the kernel encrypt? */
+		uint64_t ktls_from_bytes;    /* in a row */
 	} tls;
 	struct {
 		uint64_t timeout_ns;

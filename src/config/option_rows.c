@@ -107,6 +107,8 @@ static_assert(ARRAY_LEN(framings) == POOL_FRAMING_LINE + 1, "one word per framin
 #define PROXY_V2_WORDS (WORD(SEND_PROXY_V2) | WORD(SEND_PROXY_V2_EACH))
 #define TALK_TYPES (WORD(HEALTH_TYPE_TCP) | WORD(HEALTH_TYPE_UDP))
 #define HTTP_TYPES (WORD(HEALTH_TYPE_HTTP) | WORD(HEALTH_TYPE_HTTPS))
+#define TLS_TYPES \
+	(WORD(HEALTH_TYPE_TCP) | WORD(HEALTH_TYPE_HTTP) | WORD(HEALTH_TYPE_REDIS) | WORD(HEALTH_TYPE_POSTGRES) | WORD(HEALTH_TYPE_MYSQL))
 
 /* clang-format off */
 
@@ -255,6 +257,13 @@ const struct option option_rows[] = {
 	  .fallback = "8h", .reload = RELOAD_LIVE,
 	  .help = "Sessions are resumed by tickets, which are encrypted with one key for all workers; it is replaced after so long, and the one "
 		  "before it is honoured for as long again. A ticket is good for as long." },
+	{ OBJECT_TLS, "ktls", BOOL(config, tls.ktls),
+	  .fallback = "true", .reload = RELOAD_WORKERS,
+	  .help = "Let the kernel encrypt bulk, where it has TLS for sockets (kTLS); aegis -V says whether it does. Nothing else changes where it "
+		  "has not." },
+	{ OBJECT_TLS, "ktls_from", SIZE(config, tls.ktls_from_bytes, 0, GB),
+	  .zero = "from the first byte", .fallback = "256k", .reload = RELOAD_WORKERS,
+	  .help = "The kernel takes over a connection when so much was sent one way without a pause of a second." },
 	{ OBJECT_TLS, "watch", BOOL(config, tls.watch),
 	  .fallback = "true", .reload = RELOAD_LIVE,
 	  .help = "Take over certificates, keys, revocation lists and OCSP answers when their files change, without a reload." },
@@ -321,6 +330,14 @@ const struct option option_rows[] = {
 		  "clients that begin with TLS at once (sslnegotiation=direct) are passed on as they are. A request for GSSAPI encryption is "
 		  "declined. Who goes on without TLS is refused; so is a request to cancel that comes without (libpq before version 17: psql's "
 		  "Control-C), since it says nothing of where it belongs." },
+	{ OBJECT_LISTENER_ACME, "challenges", STRING(FILE, listener_config, acme.challenges, PATH_LENGTH),
+	  .zero = "off", .without_group = "", .reload = RELOAD_WORKERS,
+	  .help = "The folder into which the ACME client puts its answers, each in a file with the name of its token: "
+		  ".well-known/acme-challenge below what certbot and lego call the webroot. The workers' user reads it, each time that it is asked." },
+	{ OBJECT_LISTENER_ACME, "timeout", DURATION(listener_config, acme.timeout_ns, NS_PER_MS, 60 * MINUTE),
+	  .fallback = "5s", .reload = RELOAD_WORKERS,
+	  .help = "From the accept until the request has come, and once more until its answer was taken. Who is silent for so long, or "
+		  "has not said more than the beginning of a request, goes on to a server." },
 	{ OBJECT_LISTENER_ACCEPT_PROXY, "enabled", BOOL(listener_config, accept_proxy.enabled),
 	  .without_group = "false", .fallback = "true", .reload = RELOAD_WORKERS,
 	  .help = "False: as if the group were not there." },
@@ -533,12 +550,17 @@ const struct option option_rows[] = {
 	  .only_with = "type", .only_words = HTTP_TYPES, .fallback = "/health", .reload = RELOAD_LIVE,
 	  .help = "What is asked for (GET)." },
 	{ OBJECT_UPSTREAM_HEALTH, "host", STRING(HOST, upstream_config, health.host, HOST_LENGTH),
-	  .only_with = "type", .only_words = HTTP_TYPES, .derived_default = "the address of the server", .fallback = "", .reload = RELOAD_LIVE,
-	  .help = "The host that is asked for: the field Host of the request, and the name that https connects to." },
+	  .only_with = "type", .only_words = HTTP_TYPES, .derived_default = "the address of the server, or the name that TLS asks for", .fallback = "", .reload = RELOAD_LIVE,
+	  .help = "The host that is asked for: the field Host of the request, and with https the name that TLS asks for." },
 	{ OBJECT_UPSTREAM_HEALTH, "verify", BOOL(upstream_config, health.verify),
 	  .only_with = "type", .only_words = WORD(HEALTH_TYPE_HTTPS), .fallback = "false", .reload = RELOAD_LIVE,
 	  .help = "Whether the certificate must be good for the host, by the authorities that the system trusts. When it is off, a check tells "
 		  "whether the server works, not who it is." },
+	{ OBJECT_UPSTREAM_HEALTH, "tls", BOOL(upstream_config, health.tls),
+	  .only_with = "type", .only_words = TLS_TYPES, .derived_default = "as the group tls of the upstream says", .fallback = "false",
+	  .reload = RELOAD_LIVE,
+	  .help = "Whether a check speaks TLS, as sessions do: with the same names, authorities, lists and certificate, from the group tls of the "
+		  "upstream. True where that is off: with what stands in it all the same. Each check is a full handshake." },
 	{ OBJECT_UPSTREAM_HEALTH, "user", STRING(NAME, upstream_config, health.user, PEER_USER_LENGTH),
 	  .only_with = "type", .only_words = WORD(HEALTH_TYPE_POSTGRES) | WORD(HEALTH_TYPE_MYSQL), .fallback = "aegis",
 	  .reload = RELOAD_LIVE,

@@ -61,6 +61,13 @@ const struct object_row object_rows[N_OBJECTS] = {
 	        .only_with = "protocol",
 	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
 	        .help = "How the first message of a client of TLS is read where sni is written; without that it is not read at all." },
+	[OBJECT_LISTENER_ACME] = { .parent = OBJECT_LISTENER,
+	        .key = "acme",
+	        .switch_key = "challenges",
+	        .only_with = "protocol",
+	        .only_words = UINT32_C(1) << PROTOCOL_TCP,
+	        .help = "Aegis itself gives authorities of ACME the answers that prove whose a name is (http-01): for the listener at port "
+	                "80. See ACME." },
 	[OBJECT_LISTENER_ACCEPT_PROXY] = { .parent = OBJECT_LISTENER,
 	        .key = "accept_proxy",
 	        .switch_key = "enabled",
@@ -166,6 +173,7 @@ const struct object_row object_rows[N_OBJECTS] = {
 	[OBJECT_UPSTREAM_TLS] = { .parent = OBJECT_UPSTREAM,
 	        .key = "tls",
 	        .switch_key = "enabled",
+	        .other_switch_offset = FIELD(upstream_config, health.tls, bool),
 	        .help = "Speak TLS to the servers. Without this group bytes go to them as they are." },
 };
 
@@ -201,18 +209,20 @@ size_t option_keys(enum object object, const char *out[], size_t size)
 bool object_is_on(enum object object, const void *base)
 {
 	const char *key = object_rows[object].switch_key;
-	size_t offset = object_rows[object].switch_offset, count = 1;
+	size_t offset = object_rows[object].switch_offset, other = object_rows[object].other_switch_offset, count = 1;
 
 	if (offset != 0)
 		memcpy(&count, (const unsigned char *)base + offset, sizeof count);
 	if (key == NULL)
 		return count > 0;
+	if (other != 0 && ((const unsigned char *)base)[other] != 0)
+		return true;
 	const struct option *option = option_find(object, key);
 	const unsigned char *at = (const unsigned char *)base + option->offset;
 	uint32_t word;
 	uint64_t number;
 	const char *text;
-	if (option->type == OPTION_TARGET) {
+	if (option->type == OPTION_TARGET || option->type == OPTION_FILE) {
 		memcpy(&text, at, sizeof text);
 		return text != NULL && *text != '\0';
 	}

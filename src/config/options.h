@@ -22,6 +22,7 @@ enum object {
 	OBJECT_LISTENER,
 	OBJECT_LISTENER_ROUTE,
 	OBJECT_LISTENER_HELLO,
+	OBJECT_LISTENER_ACME,
 	OBJECT_LISTENER_ACCEPT_PROXY,
 	OBJECT_LISTENER_RATE_LIMIT,
 	OBJECT_LISTENER_BANDWIDTH,
@@ -60,6 +61,9 @@ struct object_row {
 	/* A group that is off when it is not written: the key of the setting in it that is 0 then, a number, a duration or an enum, or
 	 * empty, a target, or false. */
 	const char *switch_key;
+	/* One with a switch_key that is of use where it is off, too, if something outside of it says so: the offset of that, a bool; 0 =
+	 * none. */
+	size_t other_switch_offset;
 	/* A group that is off where a list beside it has no elements: the offset of their number, a size_t; 0 = none. */
 	size_t switch_offset;
 	/* A group that has a use only with some values of an enum in its parent, as a setting may have (struct option). */

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/check_tls.h"
 #include "control/prober.h"
 
 #define FIRST_ROUND_NS NS_PER_S /* who waits for the first results waits no longer */
@@ -34,6 +35,7 @@ struct checks {
 	checks_settled_fn *settled;
 	void *settled_arg;
 	struct log_gate unable;
+	struct check_tls tls;
 };
 
 /* --- what the settings say ------------------------------------------------------------------------------------------------- */
@@ -69,6 +71,7 @@ void checks_describe(const struct upstream_config *upstream, struct prober_setti
 	}
 	if (upstream->source_kind == SOURCE_ADDRESS) /* there is no client here */
 		out->source.addr = upstream->source_addr;
+	out->tls.wanted = health->tls;
 	out->http.path = health->path;
 	out->http.host = health->host;
 	out->http.expect = http ? health->expect : "";
@@ -107,15 +110,22 @@ static size_t known_addresses(const struct checks *checks, const struct check *c
 	return take_addresses(check, check->server->addrs, check->server->n_addrs, out);
 }
 
+static void describe(struct checks *checks, const struct check *check, const struct addr *addrs, size_t n, struct prober_settings *out)
+{
+	checks_describe(check->upstream, out);
+	check_tls_describe(&checks->tls, (size_t)(check->upstream - checks->args->config->upstreams),
+	        (size_t)(check->server - check->upstream->servers), &out->tls);
+	out->key = (uint64_t)(check - checks->checks);
+	out->n_addrs = n;
+	out->addrs = addrs;
+}
+
 static void move(struct checks *checks, struct check *check, const struct addr *addrs, size_t n)
 {
 	struct prober_settings settings;
 	const char *why;
 
-	checks_describe(check->upstream, &settings);
-	settings.key = (uint64_t)(check - checks->checks);
-	settings.n_addrs = n;
-	settings.addrs = addrs;
+	describe(checks, check, addrs, n, &settings);
 	if (prober_change(checks->prober, check->target, &settings, &why))
 		log_error("upstream %s: server %s: goes on being checked at its old address: %s", check->upstream->name,
 		        check->server->name, why);
@@ -263,6 +273,7 @@ struct checks *checks_new(struct loop *loop, const struct control_args *args)
 	checks->loop = loop;
 	checks->args = args;
 	loop_timer_init(&checks->round, on_round_over);
+	check_tls_init(&checks->tls, args->config, args->excerpt);
 	checks->prober = prober_new(loop, &ops, checks, PROBER_MAX_IN_FLIGHT, any_seed());
 	checks->checks = calloc(n ? n : 1, sizeof *checks->checks);
 	checks->first_of = calloc(args->config->n_upstreams + 1, sizeof *checks->first_of);
@@ -279,6 +290,7 @@ void checks_free(struct checks *checks)
 	if (!checks)
 		return;
 	prober_free(checks->prober);
+	check_tls_fini(&checks->tls);
 	loop_timer_stop(checks->loop, &checks->round);
 	for (size_t i = 0; checks->checks && i < checks->n; i++) {
 		free(checks->checks[i].moved);
@@ -305,10 +317,7 @@ static void begin(struct checks *checks, struct check *check)
 	struct prober_settings settings;
 	const char *why;
 
-	checks_describe(check->upstream, &settings);
-	settings.key = (uint64_t)(check - checks->checks);
-	settings.n_addrs = known_addresses(checks, check, addrs);
-	settings.addrs = addrs;
+	describe(checks, check, addrs, known_addresses(checks, check, addrs), &settings);
 	settings.first_ns = due_ns(checks, check);
 	if (prober_add(checks->prober, &settings, &check->target, &why)) {
 		log_error("upstream %s: server %s: cannot be checked: %s", check->upstream->name, check->server->name, why);
@@ -372,6 +381,11 @@ void checks_begin(struct checks *checks, bool trial, checks_settled_fn *settled,
 			begin(checks, check);
 	}
 	loop_timer_start(checks->loop, &checks->round, checks->awaited ? FIRST_ROUND_NS : 0);
+}
+
+void checks_renew_certificates(struct checks *checks, int excerpt)
+{
+	check_tls_renew(&checks->tls, excerpt);
 }
 
 /* --- names ----------------------------------------------------------------------------------------------------------------- */

@@ -27,6 +27,9 @@ void checks_free(struct checks *checks);
  * logged. */
 void checks_begin(struct checks *checks, bool trial, checks_settled_fn *settled, void *arg);
 
+/* Other certificates by which checks speak TLS; the descriptor stays the caller's. */
+void checks_renew_certificates(struct checks *checks, int excerpt);
+
 /* A name stands for other addresses now (n 1..8, with the port of the server): check it there, from the next check on. */
 void checks_move(struct checks *checks, size_t upstream, size_t server, const struct addr *addrs, size_t n);
 

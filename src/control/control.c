@@ -143,7 +143,9 @@ static void go(struct control *control)
 	int error = named ? names_new(control->loop, control->args, control->checks, &control->names) : 0;
 	if (error)
 		log_error("cannot watch the names of servers: %s; their addresses stay", strerror(-error));
-	error = control->watch ? watch_start(control->watch, control->loop, on_certificates, control) : 0;
+	error = control->args->watch < 0 ? 0
+	                                 : watch_new(control->loop, control->args->watch, control->args->replaces, on_certificates, control,
+	                                           &control->watch);
 	if (error)
 		log_error("cannot watch the files of certificates: %s; what changes is taken over at a reload", strerror(-error));
 	api_open(control->api);
@@ -224,6 +226,10 @@ static void on_message(struct control *control, const struct channel_message *me
 		if (fd >= 0)
 			log_writer_adopt_access(control->log_writer, fd);
 		return;
+	case CONTROL_EXCERPT:
+		if (fd >= 0 && control->checks)
+			checks_renew_certificates(control->checks, fd);
+		break;
 	case CONTROL_REST:
 		rest(control);
 		break;
@@ -293,8 +299,7 @@ static int set_up(struct control *control)
 {
 	const struct control_args *args = control->args;
 	struct token token = { 0 };
-	read_token(args->config, &token);          /* which may be for the eyes of root alone */
-	control->watch = watch_open(args->config); /* the same of folders */
+	read_token(args->config, &token); /* which may be for the eyes of root alone */
 	int error = privileges_drop(args->identity);
 	if (error) {
 		log_error("cannot give up privileges (become %s): %s", args->identity->user, strerror(-error));
@@ -318,6 +323,8 @@ static int set_up(struct control *control)
 		        &control->log_writer);
 	if (!error) {
 		control->checks = checks_new(control->loop, args);
+		if (args->excerpt >= 0)
+			close(args->excerpt); /* it was taken over */
 		control->api = api_new(control->loop, args, &token);
 	}
 	token_forget(&token);

@@ -36,6 +36,7 @@ enum control_message {
 	CONTROL_GO,         /* nobody else writes any more */
 	CONTROL_LOG,        /* comes with a descriptor: log there from now on */
 	CONTROL_ACCESS_LOG, /* the same for the access log */
+	CONTROL_EXCERPT,    /* comes with a descriptor: other certificates by which checks speak TLS (vault_excerpt()) */
 	CONTROL_REST,       /* no server gets a new connection: check and resolve no more */
 	CONTROL_RETIRE,     /* another one is to take over: say RETIRED at once */
 	CONTROL_ANSWER, /* value: the order; value_ns: 0 or what -errno is; comes with a descriptor: a file, the JSON text of the answer */
@@ -61,7 +62,10 @@ struct control_args {
 	const struct bells *bells;    /* of the workers: they are woken when something changed */
 	const struct bells *log_bell; /* workers ring it when there is something to log */
 	struct log_sink *access_log;  /* of no kind where it is off */
+	int watch;                    /* of the files of certificates (os/path_watch.h); -1 = none */
+	bool replaces;                /* one that was at work with these settings: what that heard last it may not have told */
 	int channel;
+	int excerpt; /* by which checks speak TLS (tls/build.h); -1 = none does */
 	const struct identity *identity;
 	struct control_admin admin;
 };

@@ -1,12 +1,14 @@
 /* An HTTP/1.1 server on the loop of the control process: requests that came whole are handed to one function, which answers them at once or
- * later. Only user of libmicrohttpd, which is loaded when the first client comes: it brings ten other libraries along.
+ * later. On libmicrohttpd, which nobody else uses (http_library.h).
  *
  * Process: control.
  * States:  a connection waits for a request (its headers, then its body), is under way (its request is being answered), waits again, ...,
  * is closed. Who waits has a deadline. Where a gate is full, who comes stays in the backlog until a place is free; room is made by who does
  * not take an answer, and by who waited longest without sending, so that neither of them keeps anybody out for long. One whose request has
- * come is never cut off. Owner:   the server owns calls; one that was handed over stays until http_answer(), or until on_gone() where the
- * client will never get an answer.
+ * come is never cut off.
+ *
+ * Owner:   the server owns calls; one that was handed over stays until http_answer(), or until on_gone() where the client will never get an
+ * answer.
  */
 #ifndef AEGIS_CONTROL_HTTP_H
 #define AEGIS_CONTROL_HTTP_H

@@ -6,8 +6,13 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "control/probe_secure.h"
 #include "net/dial.h"
+#include "proto/postgres_request.h"
 #include "proto/proxy_write.h"
+
+/* In their order; which there are the rules and the TLS say. */
+enum phase { CONNECTING, ASKING, SHAKING, TALKING, HEEDED };
 
 struct probe_stream {
 	struct loop_io io;
@@ -16,15 +21,17 @@ struct probe_stream {
 	void *arg;
 	const struct probe_rules *rules;
 	int fd;
-	bool connected;
+	enum phase phase;
 	bool deaf; /* the server: sending failed, but it may have said why */
+	struct probe_tls tls;
+	struct probe_secure secure;
 	struct probe probe;
 };
 
 static void on_ready(struct loop_io *io, int events);
 
 int probe_stream_start(struct linger_set *linger, const struct addr *addr, const struct dial_source *source,
-        const struct probe_rules *rules, outcome_fn *done, void *arg, struct probe_stream **out)
+        const struct probe_rules *rules, const struct probe_tls *tls, outcome_fn *done, void *arg, struct probe_stream **out)
 {
 	static const struct tcp_config plain;
 	struct probe_stream *stream = malloc(sizeof *stream);
@@ -48,7 +55,10 @@ int probe_stream_start(struct linger_set *linger, const struct addr *addr, const
 	stream->arg = arg;
 	stream->rules = rules;
 	stream->fd = fd;
-	stream->connected = stream->deaf = false;
+	stream->phase = CONNECTING;
+	stream->deaf = false;
+	stream->tls = *tls;
+	stream->secure = (struct probe_secure){ 0 };
 	*out = stream;
 	return 0;
 }
@@ -56,7 +66,8 @@ int probe_stream_start(struct linger_set *linger, const struct addr *addr, const
 void probe_stream_stop(struct probe_stream *stream)
 {
 	loop_io_stop(stream->linger->loop, &stream->io);
-	if (stream->connected)
+	probe_secure_close(&stream->secure, stream->phase == TALKING);
+	if (stream->phase > CONNECTING)
 		linger_close(stream->linger, stream->fd);
 	else
 		close(stream->fd);
@@ -65,7 +76,12 @@ void probe_stream_stop(struct probe_stream *stream)
 
 const char *probe_stream_awaits(const struct probe_stream *stream)
 {
-	return stream->connected ? probe_reason(&stream->probe) : "the connection";
+	static const char *const awaited[] = { [CONNECTING] = "the connection",
+		[ASKING] = "the answer to PostgreSQL's request for TLS",
+		[SHAKING] = "the TLS handshake",
+		[HEEDED] = "the server to take our certificate" };
+
+	return stream->phase == TALKING ? probe_reason(&stream->probe) : awaited[stream->phase];
 }
 
 static void finish(struct probe_stream *stream, const struct outcome *outcome)
@@ -83,7 +99,7 @@ static void introduce(struct probe_stream *stream)
 	static const struct proxy_ends nobody;
 	char header[PROXY_V2_BARE_MOST];
 	const char *bytes;
-	int more = probe_output(&stream->probe, &bytes) > 0 ? MSG_MORE : 0;
+	int more = stream->tls.wanted || probe_output(&stream->probe, &bytes) > 0 ? MSG_MORE : 0;
 	int length = stream->rules->introduced == 1 ? (int)proxy_write_v1(&nobody, header)
 	                                            : proxy_write_v2(&nobody, NULL, 0, false, header, sizeof header);
 
@@ -96,6 +112,11 @@ static void send_output(struct probe_stream *stream)
 	size_t count;
 
 	while (!stream->deaf && (count = probe_output(&stream->probe, &bytes)) > 0) {
+		if (stream->tls.wanted) {
+			stream->deaf = !probe_secure_say(&stream->secure, bytes, count);
+			probe_sent(&stream->probe, count);
+			continue;
+		}
 		ssize_t n = send(stream->fd, bytes, count, MSG_NOSIGNAL);
 		if (n > 0)
 			probe_sent(&stream->probe, (size_t)n);
@@ -124,70 +145,236 @@ static bool connect_ends(struct probe_stream *stream)
 
 	if (!error && is_own_end(stream->fd))
 		error = -ECONNREFUSED;
-	if (!error) {
-		stream->connected = true;
+	if (!error)
 		return true;
-	}
 	outcome_not_connected(&outcome, error);
 	finish(stream, &outcome);
 	return false;
 }
 
-/* What the server says, or that it says no more. A reset that comes before any verdict is one. */
-static enum probe_verdict listen_to(struct probe_stream *stream, struct outcome *outcome)
+/* --- without TLS ------------------------------------------------------------------------------------------------------------- */
+
+static enum heard listen_plainly(struct probe_stream *stream)
 {
 	char bytes[PROBE_KEPT_MAX];
 	ssize_t n = recv(stream->fd, bytes, sizeof bytes, 0);
 
-	outcome->result = HEALTH_RESULT_ANSWER;
-	if (n > 0)
-		return probe_feed(&stream->probe, bytes, (size_t)n);
-	if (n == 0) {
-		outcome->result = HEALTH_RESULT_CLOSED;
-		return probe_end(&stream->probe);
+	if (n > 0) {
+		enum probe_verdict verdict = probe_feed(&stream->probe, bytes, (size_t)n);
+		ensure(verdict == stream->probe.verdict);
+		return HEARD_BYTES;
 	}
-	if (errno == EAGAIN || errno == EINTR)
-		return PROBE_NEED_MORE;
-	outcome->result = HEALTH_RESULT_RESET;
-	outcome->detail = (uint32_t)errno;
-	struct text reason = text_of(outcome->reason, sizeof outcome->reason);
-	text_add(&reason, "%s, before %s", strerror(errno), probe_reason(&stream->probe));
-	return PROBE_BAD;
+	if (n == 0)
+		return HEARD_END;
+	return errno == EAGAIN || errno == EINTR ? HEARD_NOTHING : HEARD_RESET;
 }
+
+/* --- with TLS ---------------------------------------------------------------------------------------------------------------- */
+
+/* What becomes of an attempt, in a call of the loop. */
+enum course { GOES_ON, IS_OVER };
+
+static void fault(struct outcome *outcome, enum health_tls_fault which, const char *reason)
+{
+	*outcome = (struct outcome){ .kind = OUTCOME_BAD, .result = HEALTH_RESULT_TLS, .detail = (uint32_t)which };
+	(void)text_copy(outcome->reason, sizeof outcome->reason, reason);
+}
+
+static enum course ask_for_tls(struct probe_stream *stream)
+{
+	stream->phase = ASKING;
+	stream->deaf = send(stream->fd, postgres_ssl_request, sizeof postgres_ssl_request, MSG_NOSIGNAL) != sizeof postgres_ssl_request;
+	return GOES_ON;
+}
+
+/* One byte, and nothing behind it: what is not encrypted must not count as if it were. */
+static bool is_granted(struct probe_stream *stream, enum course *course, struct outcome *outcome)
+{
+	char bytes[2] = "";
+	ssize_t n = recv(stream->fd, bytes, sizeof bytes, 0);
+
+	*course = IS_OVER;
+	if (n == 1 && bytes[0] == POSTGRES_GRANTED)
+		return true;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		*course = GOES_ON;
+	else if (n == 1 && bytes[0] == POSTGRES_DECLINED)
+		fault(outcome, HEALTH_TLS_DECLINED, "declined PostgreSQL's request for TLS");
+	else if (n > 0)
+		fault(outcome, HEALTH_TLS_PROTOCOL, "not an answer to PostgreSQL's request for TLS");
+	else
+		fault(outcome, HEALTH_TLS_ENDED, "closed the connection before the answer to PostgreSQL's request for TLS");
+	return false;
+}
+
+/* Our certificate is looked at when we have nothing more to say: so we say that, and listen whether the server minds. */
+static enum course be_heeded(struct probe_stream *stream)
+{
+	stream->phase = HEEDED;
+	tls_stream_farewell(&stream->secure.stream);
+	(void)shutdown(stream->fd, SHUT_WR);
+	return GOES_ON;
+}
+
+static enum course hark(struct probe_stream *stream, struct outcome *outcome)
+{
+	switch (probe_secure_hark(&stream->secure, outcome)) {
+	case HEARD_NOTHING:
+		return GOES_ON;
+	case HEARD_TROUBLE:
+		return IS_OVER;
+	case HEARD_RESET:
+		fault(outcome, HEALTH_TLS_ENDED, "reset the connection after the TLS handshake, in which it wanted our certificate");
+		return IS_OVER;
+	default:
+		*outcome = (struct outcome){ .kind = OUTCOME_GOOD, .result = HEALTH_RESULT_OK };
+		(void)text_copy(outcome->reason, sizeof outcome->reason, "connected");
+		return IS_OVER;
+	}
+}
+
+/* --- talking ----------------------------------------------------------------------------------------------------------------- */
+
+static void judge(const struct probe *probe, struct outcome *outcome)
+{
+	outcome->kind = probe->verdict == PROBE_GOOD ? OUTCOME_GOOD : OUTCOME_BAD;
+	outcome->detail = probe->status;
+	if (probe->verdict == PROBE_GOOD)
+		outcome->result = HEALTH_RESULT_OK;
+	else if (probe->status)
+		outcome->result = HEALTH_RESULT_STATUS;
+	(void)text_copy(outcome->reason, sizeof outcome->reason, probe_reason(probe));
+}
+
+/* A reset that comes before any verdict is one. */
+static void judge_reset(const struct probe *probe, int error, struct outcome *outcome)
+{
+	struct text reason = text_of(outcome->reason, sizeof outcome->reason);
+
+	*outcome = (struct outcome){ .kind = OUTCOME_BAD, .result = HEALTH_RESULT_RESET, .detail = (uint32_t)error };
+	text_add(&reason, "%s, before %s", strerror(error), probe_reason(probe));
+}
+
+static enum course talk(struct probe_stream *stream, struct outcome *outcome)
+{
+	struct probe *probe = &stream->probe;
+	enum heard heard = stream->tls.wanted ? probe_secure_listen(&stream->secure, probe, outcome) : listen_plainly(stream);
+	int error = errno;
+
+	if (heard == HEARD_TROUBLE && probe->verdict == PROBE_NEED_MORE)
+		return IS_OVER;
+	send_output(stream); /* after the verdict, too: its farewell */
+	outcome->result = HEALTH_RESULT_ANSWER;
+	if (heard == HEARD_RESET && probe->verdict == PROBE_NEED_MORE) {
+		judge_reset(probe, error, outcome);
+		return IS_OVER;
+	}
+	if (heard == HEARD_END && probe->verdict == PROBE_NEED_MORE) {
+		outcome->result = HEALTH_RESULT_CLOSED;
+		ensure(probe_end(probe) != PROBE_NEED_MORE);
+	}
+	if (probe->verdict == PROBE_NEED_MORE)
+		return GOES_ON;
+	judge(probe, outcome);
+	return IS_OVER;
+}
+
+static enum course begin_to_talk(struct probe_stream *stream, struct outcome *outcome)
+{
+	enum probe_verdict verdict = probe_begin(&stream->probe, stream->rules);
+
+	stream->phase = TALKING;
+	if (stream->rules->introduced && !stream->tls.wanted)
+		introduce(stream);
+	send_output(stream);
+	if (verdict == PROBE_NEED_MORE)
+		return GOES_ON;
+	if (stream->tls.wanted && probe_secure_is_on_trial(&stream->secure))
+		return be_heeded(stream);
+	outcome->result = HEALTH_RESULT_ANSWER;
+	judge(&stream->probe, outcome);
+	return IS_OVER;
+}
+
+static enum course shake_hands(struct probe_stream *stream, struct outcome *outcome)
+{
+	switch (probe_secure_handshake(&stream->secure, outcome)) {
+	case TLS_DONE:
+		if (begin_to_talk(stream, outcome) == IS_OVER)
+			return IS_OVER;
+		return stream->phase == HEEDED ? hark(stream, outcome)
+		                               : talk(stream, outcome); /* what came with the last of it is read already */
+	case TLS_FAILED:
+		return IS_OVER;
+	default:
+		return GOES_ON;
+	}
+}
+
+static enum course begin_tls(struct probe_stream *stream, struct outcome *outcome)
+{
+	stream->phase = SHAKING;
+	int error = probe_secure_open(&stream->secure, &stream->tls, stream->fd);
+	if (!error)
+		return shake_hands(stream, outcome);
+	outcome_not_connected(outcome, error);
+	return IS_OVER;
+}
+
+/* Connected. */
+static enum course begin(struct probe_stream *stream, struct outcome *outcome)
+{
+	if (!stream->tls.wanted)
+		return begin_to_talk(stream, outcome);
+	if (stream->rules->introduced)
+		introduce(stream);
+	return stream->tls.starttls ? ask_for_tls(stream) : begin_tls(stream, outcome);
+}
+
+/* --- hearing of the socket --------------------------------------------------------------------------------------------------- */
 
 static int wanted_events(const struct probe_stream *stream)
 {
 	const char *bytes;
 
-	return LOOP_READ | (!stream->deaf && probe_output(&stream->probe, &bytes) > 0 ? LOOP_WRITE : 0);
+	if (stream->phase == TALKING && !stream->tls.wanted && !stream->deaf && probe_output(&stream->probe, &bytes) > 0)
+		return LOOP_READ | LOOP_WRITE;
+	return LOOP_READ;
+}
+
+static enum course go_on(struct probe_stream *stream, int events, struct outcome *outcome)
+{
+	enum course course = GOES_ON;
+
+	switch (stream->phase) {
+	case CONNECTING:
+		return begin(stream, outcome);
+	case ASKING:
+		return is_granted(stream, &course, outcome) ? begin_tls(stream, outcome) : course;
+	case SHAKING:
+		return shake_hands(stream, outcome);
+	case HEEDED:
+		return hark(stream, outcome);
+	default:
+		if (events & LOOP_READ)
+			return talk(stream, outcome);
+		send_output(stream);
+		return GOES_ON;
+	}
 }
 
 static void on_ready(struct loop_io *io, int events)
 {
 	struct probe_stream *stream = container_of(io, struct probe_stream, io);
-	struct outcome outcome = { .result = HEALTH_RESULT_ANSWER };
-	enum probe_verdict verdict = PROBE_NEED_MORE;
+	struct outcome outcome = { .kind = OUTCOME_BAD };
 
-	if (!stream->connected) {
-		if (!connect_ends(stream))
-			return;
-		verdict = probe_begin(&stream->probe, stream->rules);
-		if (stream->rules->introduced)
-			introduce(stream);
-	} else if (events & LOOP_READ) {
-		verdict = listen_to(stream, &outcome);
-	}
-	send_output(stream); /* after the verdict, too: its farewell */
-	if (verdict == PROBE_NEED_MORE) {
+	if (stream->phase == CONNECTING && !connect_ends(stream))
+		return;
+	if (go_on(stream, events, &outcome) == GOES_ON) {
 		int error = loop_io_set(stream->linger->loop, io, stream->fd, wanted_events(stream));
 		if (!error)
 			return;
 		outcome_not_connected(&outcome, error);
-	} else {
-		outcome.kind = verdict == PROBE_GOOD ? OUTCOME_GOOD : OUTCOME_BAD;
-		outcome.result = verdict == PROBE_GOOD ? HEALTH_RESULT_OK : outcome.result;
-		if (outcome.reason[0] == '\0')
-			(void)text_copy(outcome.reason, sizeof outcome.reason, probe_reason(&stream->probe));
 	}
 	finish(stream, &outcome);
 }

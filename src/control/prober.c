@@ -1,10 +1,10 @@
 #include "control/prober.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "control/check_plan.h"
 #include "control/probe_datagram.h"
 #include "control/probe_http.h"
 #include "control/probe_stream.h"
@@ -21,22 +21,12 @@ struct prober {
 	struct prober_target *targets;
 };
 
-/* What is copied from the settings. */
-struct plan {
-	uint64_t key;
-	struct probe_rules rules;
-	struct probe_http_rules http;
-	struct dial_source source;
-	size_t n_addrs;
-	struct addr addrs[]; /* and behind them the texts of the rules */
-};
-
 struct prober_target {
 	struct schedule_entry entry;
 	struct prober *prober;
 	struct prober_target *next;
 	struct prober_target **link;
-	struct plan *plan;
+	struct check_plan *plan;
 	size_t addr;  /* the one that is tried */
 	size_t tried; /* in this check */
 	uint64_t begun_ns;
@@ -49,103 +39,8 @@ static void try_addresses(struct prober_target *target);
 
 /* ---- settings ---- */
 
-static bool is_http(enum probe_kind kind)
-{
-	return kind == PROBE_HTTP || kind == PROBE_HTTPS;
-}
-
-static const char *text_or(const char *text, const char *otherwise)
-{
-	return text ? text : otherwise;
-}
-
-static struct probe_http_rules http_rules(const struct prober_settings *settings)
-{
-	return (struct probe_http_rules){
-		.tls = settings->rules.kind == PROBE_HTTPS,
-		.introduced = settings->rules.introduced != 0,
-		.path = text_or(settings->http.path, "/"),
-		.host = text_or(settings->http.host, ""),
-		.verify = settings->http.verify,
-		.ca = text_or(settings->http.ca, ""),
-	};
-}
-
-static int check_http(const struct prober_settings *settings, struct probe_http_rules *rules, const char **why)
-{
-	char text[160];
-
-	if (!probe_http_available(text, sizeof text)) {
-		*why = "there is no libcurl, which http and https checks need";
-		return -ENOTSUP;
-	}
-	*rules = http_rules(settings);
-	int error = probe_http_rules_check(rules, why);
-	return error ? error : status_set_parse(text_or(settings->http.expect, "2xx"), &rules->expect, why);
-}
-
-int prober_check(const struct prober_settings *settings, const char **why)
-{
-	struct probe_http_rules rules;
-
-	if (settings->interval_ns == 0 || settings->timeout_ns == 0) {
-		*why = "an interval or a timeout of 0";
-		return -EINVAL;
-	}
-	int error = probe_rules_check(&settings->rules, why);
-	return error || !is_http(settings->rules.kind) ? error : check_http(settings, &rules, why);
-}
-
-/* A text of a plan. */
-struct kept {
-	const char **text;
-	size_t size;
-};
-
-/* Copy it behind those that are there. */
-static void keep_text(const struct kept *kept, char **at)
-{
-	if (!*kept->text)
-		return;
-	*kept->text = memcpy(*at, *kept->text, kept->size);
-	*at += kept->size;
-}
-
-static struct kept to_keep(const char **text)
-{
-	return (struct kept){ text, *text ? strlen(*text) + 1 : 0 };
-}
-
-static struct plan *new_plan(const struct prober_settings *settings)
-{
-	struct probe_rules rules = settings->rules;
-	struct probe_http_rules http = http_rules(settings);
-	const struct kept texts[] = { { &rules.send, probe_send_count(&rules) + 1 }, { &rules.expect, probe_expect_count(&rules) + 1 },
-		to_keep(&rules.user), to_keep(&http.path), to_keep(&http.host), to_keep(&http.ca) };
-	size_t addrs_bytes = settings->n_addrs * sizeof *settings->addrs, texts_bytes = 0;
-	const char *why;
-
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		texts_bytes += texts[i].size;
-	struct plan *plan = malloc(sizeof *plan + addrs_bytes + texts_bytes);
-	if (!plan)
-		return NULL;
-	char *at = (char *)plan->addrs + addrs_bytes;
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		keep_text(&texts[i], &at);
-	if (is_http(rules.kind))
-		ensure(status_set_parse(text_or(settings->http.expect, "2xx"), &http.expect, &why) == 0);
-	plan->key = settings->key;
-	plan->source = settings->source;
-	plan->n_addrs = settings->n_addrs;
-	memcpy(plan->addrs, settings->addrs, addrs_bytes);
-	plan->rules = rules;
-	plan->http = http;
-	return plan;
-}
-
 /* All that may fail about adding and changing. */
-static int prepare(struct prober *prober, const struct prober_settings *settings, struct plan **out, const char **why)
+static int prepare(struct prober *prober, const struct prober_settings *settings, struct check_plan **out, const char **why)
 {
 	int error = prober_check(settings, why);
 
@@ -155,9 +50,14 @@ static int prepare(struct prober *prober, const struct prober_settings *settings
 		*why = "no address, or more than 8";
 		return -EINVAL;
 	}
-	if (is_http(settings->rules.kind) && !prober->http)
+	if (settings->tls.wanted && !settings->tls.client) {
+		*why = "its TLS could not be set up";
+		return -EINVAL;
+	}
+	bool by_libcurl = check_plan_is_by_libcurl(settings->rules.kind, &settings->tls);
+	if (by_libcurl && !prober->http)
 		prober->http = probe_http_new(&prober->linger);
-	struct plan *plan = is_http(settings->rules.kind) && !prober->http ? NULL : new_plan(settings);
+	struct check_plan *plan = by_libcurl && !prober->http ? NULL : check_plan_new(settings);
 	if (!plan) {
 		*why = "out of memory";
 		return -ENOMEM;
@@ -219,16 +119,16 @@ static void on_outcome(void *arg, const struct outcome *outcome)
 
 static int start(struct prober_target *target)
 {
-	const struct plan *plan = target->plan;
+	const struct check_plan *plan = target->plan;
 	const struct addr *addr = &plan->addrs[target->addr];
 	const struct dial_source *source = plan->source.addr.length ? &plan->source : NULL;
 
-	if (is_http(plan->rules.kind))
+	if (check_plan_is_by_libcurl(plan->rules.kind, &plan->tls))
 		return probe_http_start(target->prober->http, addr, source, &plan->http, on_outcome, target, &target->http);
 	if (plan->rules.kind == PROBE_UDP)
 		return probe_datagram_start(
 		        target->prober->loop, addr, source, &plan->rules, target->entry.timeout_ns, on_outcome, target, &target->datagram);
-	return probe_stream_start(&target->prober->linger, addr, source, &plan->rules, on_outcome, target, &target->stream);
+	return probe_stream_start(&target->prober->linger, addr, source, &plan->rules, &plan->tls, on_outcome, target, &target->stream);
 }
 
 static void try_addresses(struct prober_target *target)
@@ -324,7 +224,7 @@ void prober_free(struct prober *prober)
 }
 
 /* It will be looked at before the loop sleeps. */
-static void enter(struct prober *prober, struct prober_target *target, const struct prober_settings *settings, struct plan *plan)
+static void enter(struct prober *prober, struct prober_target *target, const struct prober_settings *settings, struct check_plan *plan)
 {
 	target->plan = plan;
 	target->addr = 0;
@@ -338,7 +238,7 @@ static void enter(struct prober *prober, struct prober_target *target, const str
 
 int prober_add(struct prober *prober, const struct prober_settings *settings, struct prober_target **out, const char **why)
 {
-	struct plan *plan;
+	struct check_plan *plan;
 	int error = prepare(prober, settings, &plan, why);
 
 	if (error)
@@ -362,7 +262,7 @@ int prober_add(struct prober *prober, const struct prober_settings *settings, st
 
 int prober_change(struct prober *prober, struct prober_target *target, const struct prober_settings *settings, const char **why)
 {
-	struct plan *plan;
+	struct check_plan *plan;
 	int error = prepare(prober, settings, &plan, why);
 
 	if (error)

@@ -11,6 +11,7 @@
 #define AEGIS_CONTROL_PROBER_H
 
 #include "base/addr.h"
+#include "control/probe_stream.h"
 #include "net/dial.h"
 #include "os/loop.h"
 #include "proto/probe.h"
@@ -27,6 +28,7 @@ struct prober_settings {
 	size_t n_addrs;            /* 1 to PROBER_MAX_ADDRESSES */
 	struct dial_source source; /* no address: from where the kernel likes */
 	struct probe_rules rules;
+	struct probe_tls tls; /* with http, where it is wanted: the check does without libcurl */
 	struct {
 		const char *path;   /* NULL = "/" */
 		const char *host;   /* NULL or "" = the address */
@@ -54,8 +56,8 @@ must_check struct prober *prober_new(struct loop *loop, const struct prober_ops 
 /* No callback comes after that. */
 void prober_free(struct prober *prober);
 
-/* Whether prober_add() would take these settings, but for their addresses: 0, -EINVAL, or -ENOTSUP for http and https without libcurl; with
- * *why a sentence part for the user. */
+/* Whether prober_add() would take these settings, but for their addresses and the client of their TLS: 0, -EINVAL, or -ENOTSUP for http and
+ * https without libcurl; with *why a sentence part for the user. */
 must_check int prober_check(const struct prober_settings *settings, const char **why);
 
 /* 0 and *out, the errors of prober_check(), or -ENOMEM. */

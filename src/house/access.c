@@ -53,7 +53,7 @@ static void collect_tls(struct texts *texts, struct ssl_st *ssl)
 static size_t collect(struct texts *texts, const struct visit *visit)
 {
 	const struct visit_kind *kind = visit->entrance->kind;
-	struct ssl_st *ssl = kind->secured && visit->step > STEP_HANDSHAKE ? kind->secured(visit) : NULL;
+	struct ssl_st *ssl = kind->secured ? kind->secured(visit, ROLL_CLIENT) : NULL;
 	size_t sum = 0;
 	*texts = (struct texts){ .resumed = false };
 	for (size_t i = 0; i < N_ACCESS_TEXTS; i++)

@@ -2,8 +2,26 @@
 
 #include <string.h>
 
+#include "base/text.h"
 #include "house/caller.h"
 #include "house/house.h"
+#include "tls/tls.h"
+
+/* Looked up when it is asked for: a session has OpenSSL's state anyhow. */
+static void describe_tls(const struct visit *visit, enum roll_side which, struct roll_row *out)
+{
+	const struct visit_kind *kind = visit->entrance->kind;
+	struct ssl_st *ssl = kind->secured ? kind->secured(visit, which) : NULL;
+	struct tls_facts facts;
+	if (!ssl)
+		return;
+	tls_facts(ssl, &facts);
+	out->tls[which] =
+	        (uint8_t)((strcmp(facts.version, "TLSv1.3") == 0 ? ROLL_TLS_1_3 : ROLL_TLS_1_2) | (facts.resumed ? ROLL_RESUMED : 0));
+	out->ciphers[which] = facts.cipher_number;
+	if (which == ROLL_CLIENT)
+		(void)text_copy(out->name, sizeof out->name, facts.server_name);
+}
 
 static void describe(const struct visit *visit, struct roll_row *out)
 {
@@ -22,7 +40,9 @@ static void describe(const struct visit *visit, struct roll_row *out)
 		.up_datagrams = moments.datagrams[FROM_CLIENT],
 		.down_datagrams = moments.datagrams[FROM_SERVER] };
 	record_address_of(&out->client, &visit->peer);
-	if (visit->caller)
+	describe_tls(visit, ROLL_CLIENT, out);
+	describe_tls(visit, ROLL_SERVER, out);
+	if (visit->caller && visit->caller->name[0])
 		memcpy(out->name, visit->caller->name, sizeof out->name - 1);
 }
 

@@ -35,8 +35,8 @@ struct visit_kind {
 	/* Nothing is under way in it, and no byte passed for quiet_ns. */
 	bool (*is_idle)(const struct visit *visit, uint64_t now_ns, uint64_t quiet_ns);
 	void (*tell)(const struct visit *visit, struct visit_moments *out);
-	/* The client's TLS, if it ends here, or NULL; the function may be NULL. */
-	struct ssl_st *(*secured)(const struct visit *visit);
+	/* The TLS of a side, if it ends here and its handshake is over, or NULL; the function may be NULL. */
+	struct ssl_st *(*secured)(const struct visit *visit, enum roll_side which);
 	/* Its server went down, and on_down = "close": end it, or go to another one. */
 	void (*server_fell)(struct visit *visit);
 };

@@ -103,6 +103,17 @@ int adopt_segment(struct master *master, const struct shm_dims *dims)
 	return 0;
 }
 
+bool adopt_tickets(struct master *master)
+{
+	struct handed *item = handover_next(&master->adoption.handover, HANDED_TICKETS, NULL);
+	int error = item ? tickets_adopt(item->fd, &master->tickets) : -ENOENT;
+	if (error == 0)
+		master->tickets_fd = handed_take(item);
+	else if (adopt_is_under_way(master))
+		log_info("the old master hands over no keys of session tickets that this program knows: clients with TLS begin anew, once");
+	return error == 0;
+}
+
 void adopt_gates(struct master *master)
 {
 	const struct handover *handover = &master->adoption.handover;
@@ -279,6 +290,8 @@ void adopt_take_charge(struct master *master, char *counts)
 	if (counts)
 		elder_read_counts(parent, counts);
 	write_header(master);
+	if (!adoption->same_segment)
+		atomic_fetch_add(&master->shm.header->upgrades_begun, 1);
 	int error = adoption->same_segment ? 0 : segment_put_next(master->stats_path);
 	if (error) {
 		log_error("cannot put the new segment in the place of %s: %s", master->stats_path, strerror(-error));
@@ -343,6 +356,15 @@ void adopt_switched(struct master *master)
 	handover_free(&master->adoption.handover);
 	if (parent)
 		elder_tell(parent, UPGRADE_DRAIN, config->drain.pace, config->drain.timeout_ns);
+}
+
+void adopt_parent_stopped(struct master *master)
+{
+	struct shm_header *header = master->shm.header;
+	if (master->adoption.same_segment || master->adoption.state != ADOPT_DONE)
+		return; /* the old one says so itself */
+	atomic_store(&header->last_upgrade_ok, 1);
+	atomic_store(&header->upgrades_ended, atomic_load(&header->upgrades_begun));
 }
 
 bool adopt_waits(const struct master *master)

@@ -41,6 +41,8 @@ const char *adopt_runtime_dir(const struct master *master);
 must_check int adopt_pid_file(struct master *master);
 /* Use its segment where that is of our layout and large enough for dims; else make a new one beside it. 0 or a negative errno. */
 must_check int adopt_segment(struct master *master, const struct shm_dims *dims);
+/* The keys of session tickets, which workers of both use then. False when there are none, or of a kind that this program does not know. */
+must_check bool adopt_tickets(struct master *master);
 /* The sockets of the admin API, before gates_open(). */
 void adopt_gates(struct master *master);
 /* The rest, when there is a loop: bells (made anew when this is no upgrade), listeners, boxes, older masters. 0 or a negative errno. */
@@ -58,6 +60,8 @@ void adopt_listens(struct master *master);
 void adopt_reads(struct master *master, const struct generation *reader);
 /* Our workers accept: the old master is told to drain. */
 void adopt_switched(struct master *master);
+/* It accepts no more, or is gone: the upgrade is over for who waits for it. */
+void adopt_parent_stopped(struct master *master);
 /* Does the old master still accept? */
 must_check bool adopt_waits(const struct master *master);
 /* The end, before all that: the old master is told why, and goes on. */

@@ -2,17 +2,13 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "master/master.h"
 #include "master/orders.h"
 #include "os/region.h"
 #include "view/emit.h"
-
-#define READ_NS (30 * NS_PER_S)
 
 /* --- answers ----------------------------------------------------------------------------------------------------------------- */
 
@@ -97,17 +93,27 @@ static void log_lines(enum log_level level, const struct config_errors *lines)
 	}
 }
 
+/* A folder in which something else changes is no reason to say the same again. What could not be looked at in full is nothing that is
+ * known. */
+static bool is_refused_already(const struct certificates *certificates, const struct vault_findings *findings)
+{
+	static const unsigned char nothing[VAULT_DIGEST_BYTES];
+
+	return certificates->n_askers == 0 && !certificates->waiting && memcmp(findings->digest, nothing, sizeof nothing) != 0 &&
+	       memcmp(findings->digest, certificates->refused, sizeof nothing) == 0;
+}
+
 static enum certificates_end take(struct master *master, struct keys *keys, struct vault_findings *findings)
 {
 	struct certificates *certificates = &master->certificates;
 	struct generation *running = master->running;
 
 	keys_findings(keys, running->config, findings);
+	if (findings->errors.count == 0)
+		memset(certificates->refused, 0, sizeof certificates->refused);
 	if (findings->errors.count == 0 && memcmp(findings->digest, certificates->digest, sizeof findings->digest) == 0)
 		return CERTIFICATES_SAME;
-	/* A folder in which something else changes is no reason to say the same again. */
-	if (findings->errors.count > 0 && certificates->n_askers == 0 && !certificates->waiting &&
-	        memcmp(findings->digest, certificates->refused, sizeof findings->digest) == 0)
+	if (findings->errors.count > 0 && is_refused_already(certificates, findings))
 		return CERTIFICATES_REFUSED;
 	log_lines(LOG_LEVEL_WARN, &findings->warnings);
 	log_lines(LOG_LEVEL_ERROR, &findings->errors);
@@ -117,7 +123,8 @@ static enum certificates_end take(struct master *master, struct keys *keys, stru
 		counter_add(&master->shm.header->certificates_failed, 1);
 		return CERTIFICATES_REFUSED;
 	}
-	generation_renew_certificates(running, keys_take_vault(keys));
+	generation_renew_certificates(running, keys_take_vault(keys), keys_take_excerpt(keys));
+	helper_renew_certificates(&master->helper);
 	certificates_publish(master, running, findings);
 	counter_add(&master->shm.header->certificates_ok, 1);
 	log_info("certificates changed: handshakes from now on have the new ones");
@@ -162,7 +169,7 @@ static void stop_reading(struct master *master)
 
 	loop_io_stop(master->loop, &certificates->io);
 	loop_timer_stop(master->loop, &certificates->deadline);
-	keys_end(&certificates->keys);
+	keys_end(&certificates->keys, &master->hung);
 }
 
 static void finish(struct master *master)
@@ -201,8 +208,10 @@ static void on_read(struct loop_io *io, int events)
 static void on_overdue(struct loop_timer *timer)
 {
 	struct master *master = container_of(timer, struct master, certificates.deadline);
-	log_error("reading certificates took longer than %llu s; do their files answer?", (unsigned long long)(READ_NS / NS_PER_S));
-	finish(master); /* what there is of an answer is no answer */
+	struct certificates *certificates = &master->certificates;
+	if (master->running && master->running->number == certificates->generation)
+		(void)keys_give_up(&certificates->keys, master->running->config);
+	finish(master);
 }
 
 static void release_in_child(void *arg)
@@ -214,16 +223,17 @@ static void start(struct master *master)
 {
 	struct certificates *certificates = &master->certificates;
 	const struct generation *running = master->running;
-	int error = keys_start(&certificates->keys, running->config, &master->identity, release_in_child, master);
+	int error = keys_start(
+	        &certificates->keys, running->config, &master->identity, running->watch, &master->hung, release_in_child, master);
 
 	certificates->generation = running->number;
 	if (!error)
 		error = loop_io_set(master->loop, &certificates->io, certificates->keys.fd, LOOP_READ);
 	if (!error) {
-		loop_timer_start(master->loop, &certificates->deadline, READ_NS);
+		loop_timer_start(master->loop, &certificates->deadline, KEYS_NS);
 		return;
 	}
-	log_error("cannot read the certificates: %s", strerror(-error));
+	log_error("cannot read the certificates: %s", keys_why_not(error));
 	finish(master); /* there is no answer */
 }
 
@@ -299,12 +309,15 @@ void certificates_fini(struct master *master)
 	stop_reading(master);
 }
 
+void certificates_tick(struct master *master)
+{
+	struct certificates *certificates = &master->certificates;
+
+	if (master->running && master->running->number == certificates->generation)
+		keys_tick(&certificates->keys, master->running->config);
+}
+
 void certificates_release_in_child(const struct master *master)
 {
-	const struct keys *keys = &master->certificates.keys;
-
-	if (keys->fd >= 0)
-		close(keys->fd);
-	if (keys->vault >= 0)
-		close(keys->vault);
+	keys_release_in_child(&master->certificates.keys);
 }

@@ -47,6 +47,9 @@ bool certificates_hold_reload(const struct master *master);
 /* The reload that waits is given up. */
 void certificates_cancel(struct master *master);
 
+/* Once a second: say what is waited for. */
+void certificates_tick(struct master *master);
+
 /* Let a forked child not keep what is read. */
 void certificates_release_in_child(const struct master *master);
 

@@ -13,6 +13,7 @@
 #include "shm/layout.h"
 
 #define WAIT_NS (60 * NS_PER_S)
+#define HANDED_NS (5 * NS_PER_S) /* for an old worker that stands still nobody waits longer */
 enum { LOOK_EVERY_MS = 10 };
 
 static const struct {
@@ -52,16 +53,21 @@ struct awaited {
 static int await(const struct awaited *awaited, uint32_t begun, const char *pid_path, pid_t pid)
 {
 	uint64_t deadline_ns = clock_now_ns() + WAIT_NS;
+	bool replaced = false;
 	while ((int32_t)(atomic_load(awaited->ended) - begun) <= 0) {
 		int running = awaited->signal == SIGUSR2 ? process_running(pid_path) : pid;
-		if (running > 0 && running != pid)
-			return EXIT_SUCCESS;
+		if (running > 0 && running != pid && !replaced) {
+			replaced = true; /* and accepts until it says that it does not */
+			deadline_ns = clock_now_ns() + HANDED_NS;
+		}
 		if (kill(pid, 0) < 0 && errno == ESRCH) {
 			if (process_running(pid_path) > 0)
 				return EXIT_SUCCESS; /* it was upgraded meanwhile; the new one has read the settings */
 			fprintf(stderr, "aegis: the running instance (pid %d) ended\n", (int)pid);
 			return EXIT_REFUSED;
 		}
+		if (clock_now_ns() > deadline_ns && replaced)
+			return EXIT_SUCCESS;
 		if (clock_now_ns() > deadline_ns) {
 			fprintf(stderr, "aegis: the running instance (pid %d) has not answered within 60 s; see its log\n", (int)pid);
 			return EXIT_REFUSED;
@@ -85,8 +91,22 @@ static int send_signal(pid_t pid, int signal)
 	return EXIT_REFUSED;
 }
 
+/* The new program has a segment of its own. Until it says there that the old one accepts no more. */
+static void await_handed_over(const char *runtime_dir)
+{
+	uint64_t deadline_ns = clock_now_ns() + HANDED_NS;
+	struct shm shm;
+	void *base;
+	uint64_t size;
+	if (open_segment(runtime_dir, &shm, &base, &size))
+		return; /* nor can that be read */
+	while (atomic_load(&shm.header->upgrades_ended) != atomic_load(&shm.header->upgrades_begun) && clock_now_ns() < deadline_ns)
+		(void)poll(NULL, 0, LOOK_EVERY_MS);
+	region_close(base, size);
+}
+
 /* What runs has a segment that we cannot read, and be it because it is older than we are: whether it went well the pid file tells. */
-static int upgrade_blindly(const char *pid_path, pid_t pid)
+static int upgrade_blindly(const char *runtime_dir, const char *pid_path, pid_t pid)
 {
 	uint64_t deadline_ns = clock_now_ns() + WAIT_NS;
 	int status = send_signal(pid, SIGUSR2);
@@ -102,6 +122,8 @@ static int upgrade_blindly(const char *pid_path, pid_t pid)
 		fprintf(stderr, "aegis: the running instance (pid %d) ended\n", (int)pid);
 		return EXIT_REFUSED;
 	}
+	if (status == EXIT_SUCCESS)
+		await_handed_over(runtime_dir);
 	return status;
 }
 
@@ -111,7 +133,8 @@ static int send_and_await(const char *runtime_dir, const char *pid_path, pid_t p
 	void *base;
 	uint64_t size;
 	if (open_segment(runtime_dir, &shm, &base, &size))
-		return signal == SIGUSR2 ? upgrade_blindly(pid_path, pid) : send_signal(pid, signal); /* the answer is in the log */
+		return signal == SIGUSR2 ? upgrade_blindly(runtime_dir, pid_path, pid)
+		                         : send_signal(pid, signal); /* the answer is in the log */
 	struct shm_header *header = shm.header;
 	const struct awaited reload = { "reload", SIGHUP, &header->reloads_begun, &header->reloads_ended, &header->last_reload_ok,
 		header->last_reload_note };

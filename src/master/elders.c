@@ -157,6 +157,8 @@ static void on_end(struct elder *elder)
 		carry_let_go(&master->shm, elder->seat);
 		master_clear_seat(master, elder->seat);
 	}
+	if (elder->is_parent)
+		adopt_parent_stopped(master);
 	elder_free(elder);
 	if (early || master->adoption.state == ADOPT_ADOPTING || master->adoption.state == ADOPT_ASKED)
 		adopt_take_charge(master, NULL);
@@ -174,6 +176,8 @@ static void hear(struct elder *elder, const struct channel_message *message, cha
 		break;
 	case UPGRADE_STOPPED:
 		elder->stopped = true;
+		if (elder->is_parent)
+			adopt_parent_stopped(master);
 		if (master->transition)
 			transition_try_switch(master->transition);
 		break;

@@ -58,7 +58,9 @@ struct generation {
 	        listeners; /* [config->n_listeners], into the master's; NULL: closed before its time. Of one that drains they may be gone */
 	uint64_t yielded[CONFIG_MAX_LISTENERS / MESSAGE_LISTENERS]; /* UDP listeners that others read, by their number (yield.h) */
 	struct places places;
-	int vault; /* certificates and keys for its workers (master/keys.h); -1 = they need none */
+	int vault;   /* certificates and keys for its workers (master/keys.h); -1 = they need none */
+	int excerpt; /* of it, for the control process; -1 = no check speaks TLS */
+	int watch;   /* hears when files of certificates change (os/path_watch.h), for its control process; -1 = none */
 	uint32_t n_workers;
 	struct worker_process *workers; /* [n_workers] */
 };
@@ -93,7 +95,7 @@ void generation_listen_again(const struct generation *generation);
 void generation_replace_dead(struct generation *generation);
 
 /* Other certificates for all its workers, and for those that take their place; takes over the descriptor. */
-void generation_renew_certificates(struct generation *generation, int vault);
+void generation_renew_certificates(struct generation *generation, int vault, int excerpt);
 
 /* The engine that its first worker came up with, by name. */
 const char *generation_engine(const struct generation *generation);

@@ -34,6 +34,7 @@ enum { HANDOVER_BYTES_MOST = 16 * 1024 * 1024, HANDOVER_ITEMS_MOST = 65536 };
 	X(ELDER, "elder")       /* channel to a master that was replaced before and still drains; number: its pid */ \
 	X(FLOWS, "flows")       /* the table of UDP sessions (shm/flows.h) */                                        \
 	X(OWNER, "owner")       /* to a worker that has UDP sessions; number: as an owner */                         \
+	X(TICKETS, "tickets")   /* keys of session tickets: the memory that they are in (tls/tickets.h) */           \
 	X(GATE, "gate")         /* a socket of the admin API; number: which, text: address */
 
 enum handed_kind {

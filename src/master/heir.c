@@ -66,6 +66,8 @@ static int describe(const struct master *master, int channel, gate_texts texts, 
 		error = add_gates(out, &master->gates, texts);
 	if (!error)
 		error = owners_hand_over(&master->owners, out);
+	if (!error)
+		error = handover_add(out, &(struct handed){ .kind = HANDED_TICKETS, .fd = master->tickets_fd });
 	for (const struct elder *elder = master->adoption.elders; !error && elder; elder = elder->next)
 		error = handover_add(out, &(struct handed){ .kind = HANDED_ELDER,
 		                                  .fd = elder->channel,

@@ -1,18 +1,19 @@
 /* The control process (control/control.h) as the master sees it: forked, watched, replaced.
  *
  * Process: the master. There is one from the start until the last worker has ended. While a transition is under way there is a second one
- *          in its trial, with the settings to come. At the switch the old one is retired before the new one is told GO: exactly one writes
- * at a time. It then only ends what its clients wait for. States:  none -> (prepare) TRIAL -> (switch) RUNNING -> (switch) RETIRED -> none;
- * one that died or stands still while RUNNING is replaced, at once or, when it keeps dying, ever later. Nothing waits for a trial longer
- * than two seconds, nor for one to retire longer than half a second: then it is killed.
+ * in its trial, with the settings to come. At the switch the old one is retired before the new one is told GO: exactly one writes at a
+ * time. It then only ends what its clients wait for.
+ *
+ * States:  none -> (prepare) TRIAL -> (switch) RUNNING -> (switch) RETIRED -> none; one that died or stands still while RUNNING is
+ * replaced, at once or, when it keeps dying, ever later. Nothing waits for a trial longer than two seconds, nor for one to retire longer
+ * than half a second: then it is killed.
  */
 #ifndef AEGIS_MASTER_HELPER_H
 #define AEGIS_MASTER_HELPER_H
 
-#include "config/config.h"
-#include "master/places.h"
 #include "os/loop.h"
 
+struct generation;
 struct master;
 
 struct helper_process {
@@ -55,7 +56,7 @@ void helper_init(struct helper *helper, struct master *master);
 
 /* A transition begins the trial of one for these settings, where they need one. That this failed is no reason to give the settings up: it
  * was logged, and is tried again after the switch. */
-void helper_prepare(struct helper *helper, const struct config *config, const struct places *places);
+void helper_prepare(struct helper *helper, const struct generation *generation);
 /* The trial is over, or there is none. When that changes, transition_try_switch() is called. */
 must_check bool helper_is_prepared(const struct helper *helper);
 /* The transition is given up: the running one goes on. */
@@ -85,6 +86,8 @@ void helper_tick(struct helper *helper);
 /* The log was opened again; the access log was, that of the running process or of the one in its trial. */
 void helper_send_log(struct helper *helper, int fd);
 void helper_send_access_log(struct helper *helper, bool next, int fd);
+/* The generation that runs has other certificates: checks speak TLS by them from now on. */
+void helper_renew_certificates(struct helper *helper);
 /* Let a forked child not keep the master's ends of the channels. */
 void helper_release_in_child(const struct helper *helper);
 

@@ -114,14 +114,24 @@ static void clear_orphans(struct master *master)
 		boxes_forget_elder(&master->boxes, &master->shm);
 }
 
+/* Where two masters have the same keys the one that is in charge makes new ones. */
+static void rotate_tickets(struct master *master)
+{
+	if (!master->running || upgrade_is_handing(master))
+		return;
+	if (tickets_tick(master->tickets, master->running->config->tls.ticket_rotation_ns, clock_now_ns()))
+		log_debug("a new key for session tickets");
+}
+
 static void on_tick(struct loop_timer *timer)
 {
 	struct master *master = container_of(timer, struct master, tick);
 	clear_orphans(master);
 	master_reap(master); /* SIGCHLD may stand for several; nothing is lost for longer than this */
 	helper_tick(&master->helper);
-	if (master->running && tickets_tick(master->tickets, master->running->config->tls.ticket_rotation_ns, clock_now_ns()))
-		log_debug("a new key for session tickets");
+	rotate_tickets(master);
+	certificates_tick(master);
+	transition_tick(master->transition);
 	status_tick(master);
 	loop_timer_start(master->loop, &master->tick, TICK_NS);
 }
@@ -247,7 +257,7 @@ static int prepare(struct master *master, const struct config *config)
 		return start_failed(master, "cannot make an event loop: out of descriptors or memory");
 	helper_init(&master->helper, master);
 	certificates_init(master);
-	if (tickets_new(&master->tickets))
+	if (!adopt_tickets(master) && tickets_new(&master->tickets, &master->tickets_fd))
 		return start_failed(master, "cannot make the keys of session tickets: out of memory, or the kernel has no random numbers");
 	loop_timer_init(&master->tick, on_tick);
 	loop_timer_init(&master->watchdog, on_watchdog);
@@ -274,6 +284,7 @@ static bool another_goes_on(const struct master *master)
 static void clean_up(struct master *master)
 {
 	certificates_fini(master);
+	hung_fini(&master->hung);
 	upgrade_fini(master);
 	adopt_fini(master);
 	boxes_hand_over(&master->boxes, another_goes_on(master));
@@ -307,6 +318,8 @@ static void clean_up(struct master *master)
 	free(master->settings_path);
 	plan_free(&master->reload.plan);
 	tickets_close(master->tickets);
+	if (master->tickets_fd >= 0)
+		close(master->tickets_fd);
 }
 
 /* Load the settings. 0, or what the program exits with. */
@@ -348,7 +361,7 @@ static int begin(struct master *master)
 
 int master_run(const struct config_source *source, bool quick, char *const *argv)
 {
-	struct master master = { .source = *source, .quick = quick, .pid_fd = -1, .signal_fd = -1 };
+	struct master master = { .source = *source, .quick = quick, .pid_fd = -1, .signal_fd = -1, .tickets_fd = -1 };
 	log_set_process("master");
 	gates_init(&master.gates);
 	owners_init(&master.owners);

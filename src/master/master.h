@@ -13,6 +13,7 @@
 #include "master/gates.h"
 #include "master/generation.h"
 #include "master/helper.h"
+#include "master/hung.h"
 #include "master/owners.h"
 #include "master/plan.h"
 #include "master/upgrade.h"
@@ -56,7 +57,9 @@ struct master {
 	struct owners owners; /* of UDP sessions */
 	struct helper helper;
 	struct certificates certificates;
+	struct hung hung;        /* children that were killed and have not ended */
 	struct tickets *tickets; /* keys of session tickets, for workers of all generations */
+	int tickets_fd;          /* the memory that they are in, for the master that takes over some day */
 	struct gates gates;
 	struct {
 		struct askers askers, later; /* of the reload that is under way, and of the one that follows it */

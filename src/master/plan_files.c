@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log_sink.h"
 #include "base/text.h"
+#include "master/challenges.h"
 #include "master/plan_checks.h"
 #include "master/preflight.h"
 
@@ -94,11 +95,24 @@ static void check_runtime_dir(struct plan *plan, const struct plan_ground *groun
 		plan_add(plan, PLAN_ERROR, "runtime_dir", "cannot write to %s: %s; -r DIR names another directory", path, strerror(errno));
 }
 
+static void check_challenges(struct plan *plan, const struct plan_ground *ground)
+{
+	struct config_errors warnings = { 0 };
+	if (!ground->same_rights)
+		return;
+	for (size_t i = 0; i < ground->after->n_listeners; i++)
+		plan->checked.files += ground->after->listeners[i].acme.challenges[0] != '\0';
+	challenges_check(ground->after, ground->identity, &warnings);
+	plan_add_lines(plan, PLAN_WARNING, &warnings);
+	config_errors_clear(&warnings);
+}
+
 void plan_check_files(struct plan *plan, const struct plan_ground *ground)
 {
 	check_log(plan, ground, "log.target", ground->after->log.target);
 	check_log(plan, ground, "access_log.path", ground->after->access_log.path);
 	check_runtime_dir(plan, ground);
+	check_challenges(plan, ground);
 }
 
 /* --- names and start tests ------------------------------------------------------------------------------------------------- */
@@ -163,6 +177,7 @@ void plan_check_names(struct plan *plan, const struct plan_ground *ground)
 {
 	struct preflight preflight = { 0 };
 	struct preflight_findings findings = { 0 };
+	struct hung hung = { 0 };
 	plan->checked.names = count_names(ground->after);
 	if (!preflight_needed(ground->after))
 		return;
@@ -182,5 +197,6 @@ void plan_check_names(struct plan *plan, const struct plan_ground *ground)
 		plan_add_lines(plan, PLAN_WARNING, &findings.warnings);
 		preflight_findings_clear(&findings);
 	}
-	preflight_end(&preflight);
+	preflight_end(&preflight, &hung);
+	hung_fini(&hung);
 }

@@ -4,10 +4,8 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -350,13 +348,11 @@ void preflight_apply(
 	free(reached);
 }
 
-void preflight_end(struct preflight *preflight)
+void preflight_end(struct preflight *preflight, struct hung *hung)
 {
 	if (!preflight->pid)
 		return;
-	(void)kill(preflight->pid, SIGKILL);
-	while (waitpid(preflight->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	hung_end(hung, preflight->pid, clock_now_ns());
 	close(preflight->fd);
 	free(preflight->answer);
 	*preflight = (struct preflight){ 0 };

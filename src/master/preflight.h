@@ -7,6 +7,7 @@
 #define AEGIS_MASTER_PREFLIGHT_H
 
 #include "config/config.h"
+#include "master/hung.h"
 #include "os/privileges.h"
 
 struct preflight {
@@ -41,6 +42,6 @@ void preflight_apply(
         const struct preflight *preflight, struct config *config, const struct config *running, struct preflight_findings *findings);
 
 /* End the child if it still runs, close, free. */
-void preflight_end(struct preflight *preflight);
+void preflight_end(struct preflight *preflight, struct hung *hung);
 
 #endif

@@ -323,9 +323,11 @@ static void record_end(struct shm *shm, uint32_t seat)
 	recorder_write(&recorder, &record);
 }
 
-/* Datagrams that it had received and not passed on yet: every other one is counted. */
+/* Datagrams that it had received and not passed on yet: every other one is counted. And those whose answers went to its sockets. */
 static void count_lost_datagrams(struct listener_row *row)
 {
+	counter_add(&row->udp_unanswered, counter_get(&row->udp_awaited));
+	atomic_store_explicit(&row->udp_awaited, 0, memory_order_relaxed);
 	uint64_t in = counter_get(&row->udp_from_client) + counter_get(&row->udp_from_server) + counter_get(&row->udp_taken_over);
 	uint64_t out = counter_get(&row->udp_to_server) + counter_get(&row->udp_to_client) + counter_get(&row->udp_handed_over);
 #define DROP(X, field, name, text) out += counter_get(&row->udp_drop_##field);

@@ -40,7 +40,8 @@ static void release(struct master *master, const struct generation *generation, 
 	helper_release_in_child(&master->helper);
 	transition_release_in_child(master->transition);
 	certificates_release_in_child(master);
-	if (!generation) { /* only workers have tickets to read */
+	close(master->tickets_fd); /* who reads them has them mapped */
+	if (!generation) {         /* and that are workers only */
 		tickets_close(master->tickets);
 		master->tickets = NULL;
 	}
@@ -187,7 +188,7 @@ static bool reap_one(struct master *master)
 	for (struct generation *generation = master->draining; generation; generation = generation->next)
 		if (generation_reap_one(generation))
 			return true;
-	return upgrade_reap_one(master) || transition_reap_one(master->transition);
+	return upgrade_reap_one(master) || transition_reap_one(master->transition) || hung_reap_one(&master->hung);
 }
 
 void master_reap(struct master *master)

@@ -35,6 +35,9 @@ bool transition_reap_one(struct transition *transition);
 /* The generation to come, where the others yield to it already; or NULL. */
 const struct generation *transition_reader(const struct transition *transition);
 
+/* Once a second: say what is waited for. NULL is fine. */
+void transition_tick(struct transition *transition);
+
 /* Is the listener needed by the generation to come? */
 bool transition_needs(const struct transition *transition, const struct listener *listener);
 

@@ -46,6 +46,11 @@ bool upgrade_under_way(const struct master *master)
 	return master->upgrade.state == UPGRADE_STARTING || master->upgrade.state == UPGRADE_HANDING;
 }
 
+bool upgrade_is_handing(const struct master *master)
+{
+	return master->upgrade.state == UPGRADE_HANDING;
+}
+
 bool upgrade_is_replaced(const struct master *master)
 {
 	return master->upgrade.state == UPGRADE_REPLACED;
@@ -79,6 +84,18 @@ static void note_upgrade(struct master *master, bool ok, const char *note)
 	(void)text_copy(header->last_upgrade_note, sizeof header->last_upgrade_note, note);
 	atomic_store(&header->last_upgrade_ok, ok);
 	atomic_store(&header->upgrades_ended, atomic_load(&header->upgrades_begun));
+}
+
+/* None of our workers accepts any more: who waits for the upgrade meets the new program only. The one that follows may have begun. */
+static void note_success(struct master *master)
+{
+	struct shm_header *header = master->shm.header;
+	uint32_t begun = master->upgrade.begun;
+	if ((int32_t)(begun - atomic_load(&header->upgrades_ended)) <= 0)
+		return;
+	header->last_upgrade_note[0] = '\0';
+	atomic_store(&header->last_upgrade_ok, 1);
+	atomic_store(&header->upgrades_ended, begun);
 }
 
 static void refuse(struct master *master, const char *why)
@@ -268,7 +285,7 @@ static void be_replaced(struct master *master, uint32_t pace, uint64_t timeout_n
 	struct upgrade *upgrade = &master->upgrade;
 	loop_timer_stop(master->loop, &upgrade->deadline);
 	upgrade->state = UPGRADE_REPLACED;
-	note_upgrade(master, true, "");
+	upgrade->begun = atomic_load(&master->shm.header->upgrades_begun);
 	notify_send("MAINPID=%d", (int)upgrade->pid);
 	notify_release_in_child(); /* the rest is the new master's to say */
 	log_info("upgraded: pid %d goes on; %u connections have %llu s to end", (int)upgrade->pid, limit_used(&master->shm, limit_global()),
@@ -314,6 +331,7 @@ void upgrade_generation_changed(struct master *master)
 		if (!generation_stopped(generation))
 			return;
 	upgrade->said_stopped = true;
+	note_success(master);
 	tell(master, UPGRADE_STOPPED, 0);
 }
 

@@ -32,7 +32,8 @@ struct upgrade {
 	struct carry *carry;     /* the same: what was told of the counters */
 	bool same_segment;
 	bool said_stopped;
-	bool wanted; /* asked for while a reload was under way */
+	uint32_t begun; /* when it was replaced: upgrades that were asked for until then */
+	bool wanted;    /* asked for while a reload was under way */
 	bool reload_asked, reopen_asked;
 	char *readers;            /* the UDP listeners that its workers read: yield_write(); NULL = not said */
 	char note[SHM_NOTE_SIZE]; /* what the new master said */
@@ -49,6 +50,8 @@ void order_upgrade(struct master *master);
 void upgrade_cancel(struct master *master, const char *why);
 /* Is one under way, so that settings and generations must stay as they are? */
 must_check bool upgrade_under_way(const struct master *master);
+/* Has the new master taken charge, and may still fail? */
+must_check bool upgrade_is_handing(const struct master *master);
 /* Has another master taken our place? */
 must_check bool upgrade_is_replaced(const struct master *master);
 

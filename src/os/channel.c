@@ -65,11 +65,13 @@ int channel_receive(int channel, struct channel_message *message, int *fd)
 	union control control;
 	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
 	ssize_t length;
+	/* ECONNRESET: the other side closed before it had read all of ours. That is told once, ahead of what it had said, which comes then.
+	 */
 	do
 		length = recvmsg(channel, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (length < 0 && errno == EINTR);
+	while (length < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (length < 0)
-		return errno == ECONNRESET ? -EPIPE : -errno;
+		return -errno;
 
 	int fds[MAX_DESCRIPTORS];
 	size_t count = take_descriptors(&header, fds);

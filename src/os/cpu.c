@@ -11,6 +11,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "os/first_line.h"
+
 enum { MASK_BITS_MAX = 1 << 20 };
 
 /* The mask of the calling process, of whatever size this kernel has, for CPU_FREE(); NULL when there is none to be had. */
@@ -46,19 +48,6 @@ static void read_affinity(struct cpu_set *out)
 		out->cpus[out->n++] = 0;
 }
 
-/* The first line of a file without its end, or false. */
-static bool read_line(const char *path, char *line, size_t size)
-{
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return false;
-	bool ok = fgets(line, (int)size, file) != NULL;
-	fclose(file);
-	if (ok)
-		line[strcspn(line, "\n")] = '\0';
-	return ok;
-}
-
 /* Two positive numbers as the quota they stand for; 0 = none, also where one of them is no number. */
 static double quota_of(const char *quota, const char *period)
 {
@@ -78,7 +67,7 @@ static double quota_of(const char *quota, const char *period)
 static double read_v2(const char *directory)
 {
 	char path[PATH_MAX], line[128];
-	if (snprintf(path, sizeof path, "%s/cpu.max", directory) >= (int)sizeof path || !read_line(path, line, sizeof line))
+	if (snprintf(path, sizeof path, "%s/cpu.max", directory) >= (int)sizeof path || !first_line(path, line, sizeof line))
 		return 0;
 	char *space = strchr(line, ' ');
 	if (!space)
@@ -91,9 +80,9 @@ static double read_v2(const char *directory)
 static double read_v1(const char *directory)
 {
 	char path[PATH_MAX], quota[64], period[64];
-	if (snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory) >= (int)sizeof path || !read_line(path, quota, sizeof quota))
+	if (snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory) >= (int)sizeof path || !first_line(path, quota, sizeof quota))
 		return 0;
-	if (snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory) >= (int)sizeof path || !read_line(path, period, sizeof period))
+	if (snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory) >= (int)sizeof path || !first_line(path, period, sizeof period))
 		return 0;
 	return quota_of(quota, period);
 }

@@ -6,22 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-enum { LINE_SIZE = 4096 };
+#include "os/first_line.h"
 
-/* The first line that a file has, without its end; false where there is none. */
-static bool read_line(const char *path, char *line, size_t size)
-{
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return false;
-	bool ok = fgets(line, (int)size, file) != NULL;
-	fclose(file);
-	if (ok)
-		line[strcspn(line, "\n")] = '\0';
-	return ok;
-}
+enum { LINE_SIZE = 4096 };
 
 /* What follows key in the first line that begins with it. */
 static bool read_field(const char *path, const char *key, char *out, size_t size)
@@ -45,7 +35,7 @@ static bool read_field(const char *path, const char *key, char *out, size_t size
 static void take_least(const char *directory, const char *name, uint64_t *least)
 {
 	char path[PATH_MAX], line[64], *end;
-	if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path || !read_line(path, line, sizeof line))
+	if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path || !first_line(path, line, sizeof line))
 		return;
 	uint64_t limit = strtoull(line, &end, 10);
 	if (end != line && *end == '\0' && limit > 0 && limit < *least)
@@ -143,22 +133,22 @@ uint64_t machine_descriptors(const char *root, pid_t pid, uint64_t want)
 	uint64_t soft = limit_of(value, &end), hard = limit_of(end, &end);
 	if (may_raise(root, pid)) {
 		(void)snprintf(path, sizeof path, "%s/proc/sys/fs/nr_open", root);
-		hard = read_line(path, value, sizeof value) ? strtoull(value, NULL, 10) : hard;
+		hard = first_line(path, value, sizeof value) ? strtoull(value, NULL, 10) : hard;
 	}
 	uint64_t most = want < hard ? want : hard;
 	return soft > most ? soft : most;
 }
 
-bool machine_has_kernel_tls(const char *root)
+bool machine_lacks_kernel_tls(const char *root)
 {
 	char path[PATH_MAX], line[LINE_SIZE], *rest = line;
 	(void)snprintf(path, sizeof path, "%s/proc/sys/net/ipv4/tcp_available_ulp", root);
-	if (!read_line(path, line, sizeof line))
+	if (!first_line(path, line, sizeof line))
 		return false;
 	for (char *word; (word = strsep(&rest, " "));)
 		if (strcmp(word, "tls") == 0)
-			return true;
-	return false;
+			return false;
+	return true;
 }
 
 uint32_t machine_local_ports(const char *root)
@@ -166,6 +156,27 @@ uint32_t machine_local_ports(const char *root)
 	char path[PATH_MAX], line[LINE_SIZE];
 	unsigned first, last;
 	(void)snprintf(path, sizeof path, "%s/proc/sys/net/ipv4/ip_local_port_range", root);
-	bool known = read_line(path, line, sizeof line) && sscanf(line, "%u %u", &first, &last) == 2 && first <= last && last <= UINT16_MAX;
+	bool known =
+	        first_line(path, line, sizeof line) && sscanf(line, "%u %u", &first, &last) == 2 && first <= last && last <= UINT16_MAX;
 	return known ? last - first + 1 : 0;
+}
+
+/* To itself the machine talks from the address that it talks to. To bind it would say nothing where ip_nonlocal_bind is set. */
+bool machine_has_address(const struct addr *addr)
+{
+	struct sockaddr_storage own;
+	socklen_t length = sizeof own;
+	struct addr from;
+	if (addr_is_loopback(addr))
+		return true;
+	int fd = socket(addr->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	bool known = connect(fd, &addr->sa, addr->length) == 0 && getsockname(fd, (struct sockaddr *)&own, &length) == 0;
+	close(fd);
+	if (!known)
+		return false;
+	addr_from_sockaddr(&from, (const struct sockaddr *)&own, length);
+	addr_set_port(&from, addr_port(addr));
+	return addr_equal(&from, addr);
 }

@@ -2,62 +2,18 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <liburing.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "os/region.h"
-#include "os/ring_refusal.h"
-#include "os/ring_trial.h"
-
-/* Newer than the headers of liburing 2.3; the numbers are the kernel's for good. */
-#ifndef IORING_SETUP_SINGLE_ISSUER
-#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
-#endif
-#ifndef IORING_SETUP_DEFER_TASKRUN
-#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
-#endif
-#ifndef IORING_FEAT_NO_IOWAIT
-#define IORING_FEAT_NO_IOWAIT (1U << 17)
-#endif
-#ifndef IORING_ENTER_NO_IOWAIT
-#define IORING_ENTER_NO_IOWAIT (1U << 7)
-#endif
+#include "os/ring_own.h"
 
 enum {
 	PORT_BITS = RING_PORT_ALIGN - 1, /* the low bits of user_data: the operation; above them the port */
-	BUFFER_GROUP = 0,
-	CALLS_MOST = 4096, /* in one turn */
-	POSTED_LEAST = 32  /* buffers */
+	CALLS_MOST = 4096                /* in one turn */
 };
 static_assert((int)RING_OPS <= (int)RING_PORT_ALIGN, "an operation fits below a port's address");
-
-struct ring {
-	struct io_uring io;
-	unsigned enter_flags;
-	/* The submission queue. Its tail is told to the kernel when handing over. */
-	unsigned *sq_head, *sq_tail, *sq_flags;
-	struct io_uring_sqe *sqes;
-	unsigned sq_entries, sq_mask, tail;
-	/* The completion queue. */
-	unsigned *cq_head, *cq_tail;
-	struct io_uring_cqe *cqes;
-	unsigned cq_mask;
-	/* Buffers are with the kernel (posted), with ports, or idle. The idle ones are a stack, and few are posted, so that it is the warm
-	 * ones that are used again: the kernel takes posted ones in the order in which they were posted. */
-	char *buffers;
-	struct io_uring_buf_ring *post;
-	uint16_t *idle;
-	uint64_t region_bytes;
-	unsigned buffer_count, buffer_bytes, idle_count, posted;
-	unsigned window;          /* how many to have posted when going to sleep */
-	unsigned used, used_most; /* buffers used in this turn; most in a turn since ring_trim() */
-	bool *touched;            /* [buffers] it has memory */
-	bool hold_back;
-	uint16_t post_tail;
-	struct ring_sums sums;
-};
 
 /* --- queueing ----------------------------------------------------------------------------------------------------------------- */
 
@@ -120,7 +76,7 @@ void ring_recv(struct ring *ring, struct ring_port *port, int fd, bool poll_firs
 	struct io_uring_sqe *sqe = queue_for(ring, port, RING_RECV, IORING_OP_RECV, fd);
 	sqe->ioprio = (uint16_t)(IORING_RECV_MULTISHOT | (poll_first ? IORING_RECVSEND_POLL_FIRST : 0));
 	sqe->flags = IOSQE_BUFFER_SELECT;
-	sqe->buf_group = BUFFER_GROUP;
+	sqe->buf_group = RING_BUFFER_GROUP;
 }
 
 static void queue_send(struct ring *ring, struct ring_port *port, int fd, const void *bytes, size_t count, int flags)
@@ -227,7 +183,7 @@ static void post_buffers(struct ring *ring)
 
 static unsigned window_for(const struct ring *ring)
 {
-	unsigned window = ring->used_most * 2 > POSTED_LEAST ? ring->used_most * 2 : POSTED_LEAST;
+	unsigned window = ring->used_most * 2 > RING_POSTED_LEAST ? ring->used_most * 2 : RING_POSTED_LEAST;
 	return window < ring->buffer_count ? window : ring->buffer_count;
 }
 
@@ -349,142 +305,7 @@ const struct ring_sums *ring_sums(const struct ring *ring)
 	return &ring->sums;
 }
 
-/* --- making one --------------------------------------------------------------------------------------------------------------- */
-
-static const uint8_t opcodes[] = { IORING_OP_RECV, IORING_OP_SEND, IORING_OP_CONNECT, IORING_OP_ACCEPT, IORING_OP_POLL_ADD, IORING_OP_CLOSE,
-	IORING_OP_ASYNC_CANCEL };
-
-static const unsigned features = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL | IORING_FEAT_POLL_32BITS |
-                                 IORING_FEAT_EXT_ARG | IORING_FEAT_CQE_SKIP;
-
-static int check_kernel(struct ring *ring, const struct io_uring_params *params)
-{
-	if ((params->features & features) != features)
-		return -EINVAL;
-	struct io_uring_probe *probe = io_uring_get_probe_ring(&ring->io);
-	int error = probe ? 0 : -ENOMEM;
-	for (size_t i = 0; probe && i < ARRAY_LEN(opcodes); i++)
-		if (!io_uring_opcode_supported(probe, opcodes[i]))
-			error = -EINVAL;
-	io_uring_free_probe(probe);
-	return error;
-}
-
-static void map_queues(struct ring *ring, const struct io_uring_params *params)
-{
-	const struct io_uring_sq *sq = &ring->io.sq;
-	const struct io_uring_cq *cq = &ring->io.cq;
-	ring->sq_head = sq->khead;
-	ring->sq_tail = sq->ktail;
-	ring->sq_flags = sq->kflags;
-	ring->sqes = sq->sqes;
-	ring->sq_entries = params->sq_entries;
-	ring->sq_mask = params->sq_entries - 1;
-	ring->tail = *sq->ktail;
-	ring->cq_head = cq->khead;
-	ring->cq_tail = cq->ktail;
-	ring->cqes = cq->cqes;
-	ring->cq_mask = params->cq_entries - 1;
-	/* Operations are handed over in their order in the queue. A newer liburing has the kernel leave the detour out. */
-	for (unsigned i = 0; sq->array && i < ring->sq_entries; i++)
-		sq->array[i] = i;
-}
-
-static uint64_t page_up(uint64_t bytes)
-{
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	return (bytes + page - 1) / page * page;
-}
-
-/* The buffers, and behind them the queue in which they are posted. */
-static int make_buffers(struct ring *ring, const struct ring_shape *shape)
-{
-	uint64_t bytes = page_up((uint64_t)shape->buffers * shape->buffer_bytes);
-	uint64_t region_bytes = bytes + page_up(shape->buffers * sizeof(struct io_uring_buf));
-	void *region;
-	int error = region_reserve(region_bytes, &region);
-	if (error)
-		return error;
-	ring->buffers = region;
-	ring->region_bytes = region_bytes;
-	ring->post = (void *)(ring->buffers + bytes);
-	ring->buffer_count = shape->buffers;
-	ring->buffer_bytes = shape->buffer_bytes;
-	ring->idle = calloc(shape->buffers, sizeof *ring->idle);
-	ring->touched = calloc(shape->buffers, sizeof *ring->touched);
-	if (!ring->idle || !ring->touched)
-		return -ENOMEM;
-	for (unsigned id = shape->buffers; id-- > 0;)
-		ring->idle[ring->idle_count++] = (uint16_t)id;
-	ring->window = POSTED_LEAST < shape->buffers ? POSTED_LEAST : shape->buffers;
-	struct io_uring_buf_reg queue_of_buffers = {
-		.ring_addr = (uintptr_t)ring->post, .ring_entries = shape->buffers, .bgid = BUFFER_GROUP
-	};
-	return io_uring_register_buf_ring(&ring->io, &queue_of_buffers, 0);
-}
-
-/* From now on only what is used here can be asked of this ring. A kernel that cannot do it does without. */
-static void restrict_ring(struct ring *ring)
-{
-	struct io_uring_restriction allow[ARRAY_LEN(opcodes) + 2];
-	memset(allow, 0, sizeof allow);
-	for (size_t i = 0; i < ARRAY_LEN(opcodes); i++) {
-		allow[i].opcode = IORING_RESTRICTION_SQE_OP;
-		allow[i].sqe_op = opcodes[i];
-	}
-	allow[ARRAY_LEN(opcodes)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	allow[ARRAY_LEN(opcodes)].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-	allow[ARRAY_LEN(opcodes) + 1].opcode = IORING_RESTRICTION_REGISTER_OP;
-	allow[ARRAY_LEN(opcodes) + 1].register_op = IORING_UNREGISTER_RING_FDS; /* by io_uring_queue_exit() */
-	(void)io_uring_register((unsigned)ring->io.ring_fd, IORING_REGISTER_RESTRICTIONS, allow, ARRAY_LEN(allow));
-}
-
-/* Everything up to the first operation. The ring is disabled until the end, as that is when restrictions can be made. */
-static int set_up(struct ring *ring, const struct ring_shape *shape)
-{
-	struct io_uring_params params = { .cq_entries = shape->completions,
-		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP |
-		         IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED };
-	int error = io_uring_queue_init_params(shape->entries, &ring->io, &params);
-	if (error < 0) {
-		ring->io.ring_fd = -1;
-		return error;
-	}
-	map_queues(ring, &params);
-	error = check_kernel(ring, &params);
-	if (error == 0)
-		error = make_buffers(ring, shape);
-	if (error < 0)
-		return error;
-	if (params.features & IORING_FEAT_NO_IOWAIT) /* else the time asleep looks like waiting for a disk */
-		ring->enter_flags |= IORING_ENTER_NO_IOWAIT;
-	if (io_uring_register_ring_fd(&ring->io) == 1)
-		ring->enter_flags |= IORING_ENTER_REGISTERED_RING;
-	restrict_ring(ring);
-	return io_uring_register(
-	        (unsigned)ring->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0); /* liburing 2.3 does not export its function */
-}
-
-struct ring *ring_new(const struct ring_shape *shape, char *why, size_t why_size)
-{
-	unsigned buffers = shape->buffers;
-	ensure(buffers > 0 && buffers <= 32768 && (buffers & (buffers - 1)) == 0 && shape->buffer_bytes > 0);
-	struct ring *ring = calloc(1, sizeof *ring);
-	if (!ring) {
-		ring_refusal_here(ENOMEM, why, why_size);
-		return NULL;
-	}
-	ring->io.ring_fd = -1;
-	int error = set_up(ring, shape);
-	if (error < 0)
-		ring_refusal_here(-error, why, why_size);
-	if (error < 0 || !ring_trial(ring, why, why_size)) {
-		ring_free(ring);
-		return NULL;
-	}
-	memset(&ring->sums, 0, sizeof ring->sums);
-	return ring;
-}
+/* --- its end ----------------------------------------------------------------------------------------------------------------- */
 
 /* A closed ring is taken apart by the kernel in its own time, and until then all that is under way keeps its socket. */
 static void cancel_all(struct ring *ring)
@@ -514,12 +335,4 @@ void ring_free(struct ring *ring)
 	free(ring->idle);
 	free(ring->touched);
 	free(ring);
-}
-
-bool ring_probe(char *why, size_t why_size)
-{
-	static const struct ring_shape small = { .entries = 8, .completions = 32, .buffers = 8, .buffer_bytes = 512 };
-	struct ring *ring = ring_new(&small, why, why_size);
-	ring_free(ring);
-	return ring != NULL;
 }

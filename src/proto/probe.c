@@ -171,6 +171,7 @@ static const struct {
 	bool (*step)(struct probe *probe); /* true: call again, there may be more to read */
 } kinds[PROBE_KIND_COUNT] = {
 	[PROBE_TCP] = { tcp_begin, tcp_step },
+	[PROBE_HTTP] = { probe_http_begin, probe_http_step },
 	[PROBE_REDIS] = { redis_begin, redis_step },
 	[PROBE_POSTGRES] = { probe_postgres_begin, probe_postgres_step },
 	[PROBE_MYSQL] = { probe_mysql_begin, probe_mysql_step },
@@ -213,7 +214,7 @@ enum probe_verdict probe_end(struct probe *probe)
 
 size_t probe_output(const struct probe *probe, const char **bytes)
 {
-	if (probe->rules->kind != PROBE_TCP) {
+	if (probe->rules->kind != PROBE_TCP && probe->rules->kind != PROBE_HTTP) {
 		*bytes = probe->message + probe->sent;
 		return probe->message_length - probe->sent;
 	}

@@ -19,8 +19,10 @@
  *             connections, host blocked, host not allowed). A refused login is good, unless the server says that it is full or shutting
  *             down. The login is there for the server's sake: it takes clients that leave after its greeting for faulty and blocks their
  *             host after max_connect_errors (100) of them, and with it the clients behind the proxy. A refused login is not counted.
+ *   http      The status of the answer to `send`, which is the request, is one of `statuses`. For servers that are reached by TLS as
+ *             sessions are; others are asked by control/probe_http.c.
  *   udp       Not here: control/probe_datagram.c.
- *   http(s)   Not here: control/probe_http.c, with libcurl.
+ *   https     Not here: control/probe_http.c, with libcurl.
  *
  * The database kinds log in as `user` (default "aegis") without a password. The user need not be there; where it is, without rights and
  * without a password, the server has no refused logins to log.
@@ -33,6 +35,7 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "base/status_set.h"
 
 #define PROBE_KINDS(X) \
 	X(TCP, "tcp") X(HTTP, "http") X(HTTPS, "https") X(UDP, "udp") X(REDIS, "redis") X(POSTGRES, "postgres") X(MYSQL, "mysql")
@@ -53,13 +56,14 @@ enum {
 
 struct probe_rules {
 	enum probe_kind kind;
-	const char *send;    /* tcp, udp; NULL or "" = nothing */
-	const char *expect;  /* the same */
-	size_t send_count;   /* bytes of send; 0 = as many as it has before its NUL */
-	size_t expect_count; /* the same of expect */
-	const char *user;    /* postgres, mysql; NULL or "" = "aegis" */
-	bool silent;         /* udp: the server does not answer */
-	uint8_t introduced;  /* begin with a header of the PROXY protocol of this version, which speaks for nobody; 0 = without */
+	const char *send;                  /* tcp, udp; NULL or "" = nothing. http: the request, as probe_http_request() has it */
+	const char *expect;                /* the same */
+	size_t send_count;                 /* bytes of send; 0 = as many as it has before its NUL */
+	size_t expect_count;               /* the same of expect */
+	const struct status_set *statuses; /* http: what is good */
+	const char *user;                  /* postgres, mysql; NULL or "" = "aegis" */
+	bool silent;                       /* udp: the server does not answer */
+	uint8_t introduced; /* begin with a header of the PROXY protocol of this version, which speaks for nobody; 0 = without */
 };
 
 size_t probe_send_count(const struct probe_rules *rules);
@@ -73,6 +77,7 @@ struct probe {
 	size_t read; /* of what is kept: what was understood */
 	size_t message_length;
 	size_t sent;
+	uint32_t status; /* http: of the answer; 0 = none came */
 	char reason[PROBE_REASON_SIZE];
 	char message[PROBE_MESSAGE_SIZE];
 	char bytes[PROBE_KEPT_MAX];
@@ -84,7 +89,10 @@ const char *probe_kind_name(enum probe_kind kind);
 /* 0, or -EINVAL with *why the rest of a sentence for the user. */
 must_check int probe_rules_check(const struct probe_rules *rules, const char **why);
 
-/* Connected; the rules are such as probe_rules_check() takes, of any kind but http, https and udp. */
+/* A request for http. Returns its length, or 0 where it does not fit. */
+must_check size_t probe_http_request(const char *path, const char *host, char *out, size_t size);
+
+/* Connected; the rules are such as probe_rules_check() takes, of any kind but https and udp; of http with send and statuses. */
 must_check enum probe_verdict probe_begin(struct probe *probe, const struct probe_rules *rules);
 must_check enum probe_verdict probe_feed(struct probe *probe, const void *bytes, size_t count);
 /* The server has ended its side: never PROBE_NEED_MORE. */

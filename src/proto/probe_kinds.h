@@ -25,6 +25,8 @@ static inline const uint8_t *probe_unread(const struct probe *probe, size_t *cou
 	return (const uint8_t *)probe->bytes + probe->read;
 }
 
+void probe_http_begin(struct probe *probe);
+bool probe_http_step(struct probe *probe);
 void probe_postgres_begin(struct probe *probe);
 bool probe_postgres_step(struct probe *probe);
 void probe_mysql_begin(struct probe *probe);

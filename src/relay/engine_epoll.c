@@ -26,13 +26,6 @@ enum {
 	CALM_BYTES = CONNS_RING_BUFFER_BYTES
 };
 
-/* What became of bytes for a side. */
-enum moved {
-	MOVED,   /* its socket took all of them */
-	BLOCKED, /* it has no room for the rest */
-	OVER     /* the relay does not go on */
-};
-
 static void drop(struct relay *relay, enum side to)
 {
 	struct relay_side *side = &relay->side[to];
@@ -43,33 +36,6 @@ static void drop(struct relay *relay, enum side to)
 	side->owed = 0;
 }
 
-/* Send bytes to a side: how many its socket took, or -1 when the relay does not go on. */
-static ssize_t send_to(struct relay *relay, enum side to, const char *bytes, size_t count)
-{
-	struct relay_side *side = &relay->side[to];
-	if (unlikely(side->reset))
-		return (ssize_t)count; /* dropped: nobody is there to take it */
-	relay_before_write(relay, to, count);
-	ssize_t sent = send(side->conn->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (likely(sent >= 0))
-		return sent;
-	if (errno == EAGAIN || errno == EINTR)
-		return 0;
-	return relay_send_failed(relay, to, errno) ? (ssize_t)count : -1;
-}
-
-/* A side takes no more now. */
-static enum moved block(struct relay *relay, enum side to)
-{
-	struct relay_side *side = &relay->side[to];
-	side->blocked = true;
-	relay->calm = 0;
-	if (conn_want_room(side->conn) == 0)
-		return BLOCKED;
-	relay_over(relay, RELAY_NO_MEMORY, to);
-	return OVER;
-}
-
 /* What a read brought to the scratch buffer is sent on. */
 static enum moved deliver(struct relay *relay, enum side from, size_t count)
 {
@@ -77,7 +43,7 @@ static enum moved deliver(struct relay *relay, enum side from, size_t count)
 	enum side to = other_side(from);
 	if (!relay_received(relay, from, buffers->scratch, count))
 		return OVER;
-	ssize_t sent = send_to(relay, to, buffers->scratch, count);
+	ssize_t sent = relay_send(relay, to, buffers->scratch, count);
 	if (sent < 0)
 		return OVER;
 	if (likely((size_t)sent == count))
@@ -85,7 +51,7 @@ static enum moved deliver(struct relay *relay, enum side from, size_t count)
 	struct relay_side *target = &relay->side[to];
 	target->held = buffers_keep_scratch(buffers, (uint32_t)sent, (uint32_t)count);
 	target->owed = (uint32_t)(count - (size_t)sent);
-	return block(relay, to);
+	return relay_block(relay, to);
 }
 
 /* The same without a scratch buffer: the bytes were only peeked at; take from the kernel just what was sent. */
@@ -96,7 +62,7 @@ static enum moved deliver_peeked(struct relay *relay, enum side from, size_t cou
 	counter_add(relay->engine->buffer_exhausted, 1);
 	if (relay->framed && !relay->engine->session->look(relay, from, peek, 0))
 		return OVER;
-	ssize_t sent = send_to(relay, to, peek, count);
+	ssize_t sent = relay_send(relay, to, peek, count);
 	if (sent < 0)
 		return OVER;
 	if (sent > 0) {
@@ -106,7 +72,7 @@ static enum moved deliver_peeked(struct relay *relay, enum side from, size_t cou
 		if (!relay_received(relay, from, peek, (size_t)sent))
 			return OVER;
 	}
-	return (size_t)sent == count ? MOVED : block(relay, to);
+	return (size_t)sent == count ? MOVED : relay_block(relay, to);
 }
 
 static bool can_pump(const struct relay *relay, enum side from)
@@ -186,7 +152,7 @@ static enum moved empty_pipe(struct relay *relay, enum side to)
 		return relay_send_failed(relay, to, errno) ? MOVED : OVER;
 	side->owed -= sent > 0 ? (uint32_t)sent : 0;
 	if (side->owed > 0)
-		return block(relay, to);
+		return relay_block(relay, to);
 	drop(relay, to);
 	return MOVED;
 }
@@ -274,29 +240,6 @@ static bool pump(struct relay *relay, enum side from)
 	return true;
 }
 
-/* What is held for a side goes on to its socket. */
-static enum moved send_held(struct relay *relay, enum side to)
-{
-	struct buffers *buffers = &relay->engine->buffers;
-	struct relay_side *side = &relay->side[to];
-	while (side->held) {
-		char *buffer = side->held;
-		struct buffer_rest *rest = buffers_rest(buffers, buffer);
-		ssize_t sent = send_to(relay, to, buffer + rest->at, rest->end - rest->at);
-		if (sent < 0)
-			return OVER;
-		if (!side->held)
-			return MOVED; /* the send failed, and what was owed is dropped */
-		side->owed -= (uint32_t)sent;
-		rest->at += (uint32_t)sent;
-		if (rest->at < rest->end)
-			return block(relay, to);
-		side->held = rest->next;
-		buffers_give_back(buffers, buffer);
-	}
-	return MOVED;
-}
-
 /* The socket of a side has room again. True when the relay goes on. */
 static bool flush(struct relay *relay, enum side to)
 {
@@ -306,7 +249,7 @@ static bool flush(struct relay *relay, enum side to)
 		if (moved != MOVED)
 			return moved == BLOCKED;
 	} else if (side->held) {
-		enum moved moved = send_held(relay, to);
+		enum moved moved = relay_send_held(relay, to);
 		if (moved != MOVED)
 			return moved == BLOCKED;
 	}
@@ -323,8 +266,7 @@ static void go_back(struct relay *relay)
 	relay->calm = 0;
 	if (!relay_engine_ring_is_open(relay->engine) || relay->shaped || ending || client->blocked || server->blocked)
 		return;
-	relay->mover = &uring_mover;
-	if (relay->mover->start(relay))
+	if (relay_move_with(relay, MOVER_URING))
 		relay_over(relay, RELAY_NO_MEMORY, SIDE_CLIENT);
 }
 

@@ -7,6 +7,10 @@
  * piece. Records are made once: what the socket does not take is held as it is to be sent. While the pool is used up less is read at a
  * time, so that what is made of it fits into a reserve, of which each direction has one.
  *
+ * When a side is sent bulk the kernel takes over what it is sent, where it can (kTLS): from then on it is sent bytes as they are, as a
+ * plain side is, and what is held for it is not encrypted yet. The kernel may keep records that TCP had no room for: before a side is shut
+ * it is asked for them, again and again, for it tells nobody when they are gone.
+ *
  * A peer may ask for answers (key updates) and not read them: it is not read any more until it has taken them.
  */
 #include <errno.h>
@@ -23,13 +27,6 @@ enum { FRUGAL_BYTES = 4 * 1024 };
 static_assert((int)TLS_PLAIN_BYTES == (int)RELAY_BUFFER_BYTES, "what is decrypted goes into a buffer");
 static_assert((int)FRUGAL_BYTES + 3 * (int)TLS_RECORD_BYTES / 2 <= (int)RELAY_RESERVE_BYTES, "also in small records");
 
-/* What became of bytes for a side. */
-enum moved {
-	MOVED,   /* its socket took all of them */
-	BLOCKED, /* it has no room for the rest */
-	OVER     /* the relay does not go on */
-};
-
 static void drop(struct relay *relay, enum side to)
 {
 	struct relay_side *side = &relay->side[to];
@@ -38,32 +35,6 @@ static void drop(struct relay *relay, enum side to)
 }
 
 /* --- out --------------------------------------------------------------------------------------------------------------------- */
-
-/* A side takes no more now. */
-static enum moved block(struct relay *relay, enum side to)
-{
-	struct relay_side *side = &relay->side[to];
-	side->blocked = true;
-	if (conn_want_room(side->conn) == 0)
-		return BLOCKED;
-	relay_over(relay, RELAY_NO_MEMORY, to);
-	return OVER;
-}
-
-/* Send bytes to a side: how many its socket took, or -1 when the relay does not go on. */
-static ssize_t send_to(struct relay *relay, enum side to, const char *bytes, size_t count)
-{
-	struct relay_side *side = &relay->side[to];
-	if (unlikely(side->reset))
-		return (ssize_t)count; /* dropped: nobody is there to take it */
-	relay_before_write(relay, to, count);
-	ssize_t sent = send(side->conn->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (likely(sent >= 0))
-		return sent;
-	if (errno == EAGAIN || errno == EINTR)
-		return 0;
-	return relay_send_failed(relay, to, errno) ? (ssize_t)count : -1;
-}
 
 /* One more for what a side is owed: NULL when there is none. */
 static char *another(struct relay *relay, bool scratch_is_free)
@@ -109,7 +80,7 @@ static bool hold(struct relay *relay, enum side to, const char *bytes, size_t co
 static enum moved hold_and_block(struct relay *relay, enum side to, const char *bytes, size_t count, bool scratch_is_free)
 {
 	if (hold(relay, to, bytes, count, scratch_is_free))
-		return block(relay, to);
+		return relay_block(relay, to);
 	relay_over(relay, RELAY_NO_MEMORY, to);
 	return OVER;
 }
@@ -119,27 +90,58 @@ static enum moved send_desk(struct relay *relay, enum side to, bool scratch_is_f
 {
 	size_t count;
 	const char *bytes = tls_desk_output(relay->engine->desk, &count);
-	ssize_t sent = relay->side[to].owed ? 0 : send_to(relay, to, bytes, count);
+	ssize_t sent = relay->side[to].owed ? 0 : relay_send(relay, to, bytes, count);
 	if (sent < 0)
 		return OVER;
 	return (size_t)sent == count ? MOVED : hold_and_block(relay, to, bytes + sent, count - (size_t)sent, scratch_is_free);
 }
 
-/* The same of bytes in the scratch buffer, or in peek, to a plain side. */
-static enum moved send_plain(struct relay *relay, enum side to, const char *bytes, size_t count)
+/* Of bytes as they are, in the scratch buffer or elsewhere, a side did not take those from `sent` on. */
+static enum moved keep(struct relay *relay, enum side to, const char *bytes, size_t sent, size_t count)
 {
 	struct buffers *buffers = &relay->engine->buffers;
 	struct relay_side *side = &relay->side[to];
-	ssize_t sent = send_to(relay, to, bytes, count);
+	if (bytes != buffers->scratch || side->owed)
+		return hold_and_block(relay, to, bytes + sent, count - sent, false);
+	side->held = buffers_keep_scratch(buffers, (uint32_t)sent, (uint32_t)count);
+	side->owed = (uint32_t)(count - sent);
+	return relay_block(relay, to);
+}
+
+/* The same of bytes in the scratch buffer, or in peek, to a plain side. */
+static enum moved send_plain(struct relay *relay, enum side to, const char *bytes, size_t count)
+{
+	ssize_t sent = relay_send(relay, to, bytes, count);
+	if (sent < 0)
+		return OVER;
+	return likely((size_t)sent == count) ? MOVED : keep(relay, to, bytes, (size_t)sent, count);
+}
+
+/* There are no records for a side any more, though its peer is there: no error will be read from it. */
+static enum moved cannot_tell(struct relay *relay, enum side to)
+{
+	return relay_input_ended(relay, to, EBADMSG) ? MOVED : OVER;
+}
+
+/* Has the kernel what the side is sent, from now on at the latest? */
+static bool is_for_kernel(struct relay *relay, enum side to)
+{
+	struct relay_side *side = &relay->side[to];
+	if (side->owed || !tls_stream_wants_kernel(side->tls) || !tls_stream_to_kernel(side->tls))
+		return side->tls->in_kernel;
+	relay->engine->session->by_kernel(relay, to);
+	return true;
+}
+
+static enum moved send_to_kernel(struct relay *relay, enum side to, const char *bytes, size_t count)
+{
+	const struct relay_side *side = &relay->side[to];
+	ssize_t sent = side->owed ? 0 : relay_send_by_kernel(relay, to, bytes, count);
 	if (sent < 0)
 		return OVER;
 	if (likely((size_t)sent == count))
 		return MOVED;
-	if (bytes != buffers->scratch)
-		return hold_and_block(relay, to, bytes + sent, count - (size_t)sent, false);
-	side->held = buffers_keep_scratch(buffers, (uint32_t)sent, (uint32_t)count);
-	side->owed = (uint32_t)(count - (size_t)sent);
-	return block(relay, to);
+	return keep(relay, to, bytes, (size_t)sent, count);
 }
 
 static enum moved send_secured(struct relay *relay, enum side to, const char *bytes, size_t count)
@@ -147,10 +149,49 @@ static enum moved send_secured(struct relay *relay, enum side to, const char *by
 	struct relay_side *side = &relay->side[to];
 	if (unlikely(side->reset))
 		return MOVED;
+	if (unlikely(side->tls->kernel) && is_for_kernel(relay, to))
+		return send_to_kernel(relay, to, bytes, count);
 	if (likely(tls_stream_encrypt(side->tls, bytes, count, loop_now_ns(relay->engine->loop))))
 		return send_desk(relay, to, true);
 	(void)tls_desk_output(relay->engine->desk, &count);
-	return relay_send_failed(relay, to, EBADMSG) ? MOVED : OVER;
+	return cannot_tell(relay, to);
+}
+
+/* The kernel sends what is due of the protocol's own to a side. */
+static enum moved say(struct relay *relay, enum side to, bool last_words)
+{
+	struct relay_side *side = &relay->side[to];
+	int error = side->reset ? 0 : tls_stream_say(side->tls, last_words);
+	if (likely(error == 0))
+		return MOVED;
+	if (error == -EBADMSG)
+		return cannot_tell(relay, to);
+	if (error != -EAGAIN)
+		return relay_send_failed(relay, to, -error) ? MOVED : OVER;
+	side->owed += side->owed == 0;
+	return relay_block(relay, to);
+}
+
+/* All that was owed is with the kernel: are the last words, too, and has it passed on all of it, where an end is to follow? */
+static enum moved conclude(struct relay *relay, enum side to)
+{
+	struct relay_side *side = &relay->side[to];
+	bool last = side->eof && relay->side[other_side(to)].eof;
+	uint64_t look_again_ns;
+	enum moved moved = say(relay, to, true);
+	if (moved != MOVED || side->reset)
+		return moved;
+	int held = side->fin_sent ? tls_stream_held(side->tls, loop_now_ns(relay->engine->loop), &look_again_ns) : 0;
+	if (held < 0 && last)
+		held = 0; /* as with what TCP had taken */
+	if (held < 0)
+		return relay_send_failed(relay, to, -held) ? MOVED : OVER;
+	side->owed = (uint32_t)held;
+	if (likely(held == 0))
+		return MOVED;
+	side->blocked = true;
+	relay->engine->session->tick_at(relay, look_again_ns);
+	return BLOCKED;
 }
 
 /* --- in ---------------------------------------------------------------------------------------------------------------------- */
@@ -207,6 +248,8 @@ static ssize_t receive(struct relay *relay, enum side from, char *to, size_t mos
 		*goes_on = relay_input_ended(relay, from, error);
 		return -1;
 	}
+	if (source->secured)
+		relay->engine->session->came(relay, from, (size_t)count);
 	if (source->quickack)
 		(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 1 }, sizeof(int));
 	if ((size_t)count < most && !conn->ended && !conn->thorough)
@@ -218,9 +261,13 @@ static ssize_t receive(struct relay *relay, enum side from, char *to, size_t mos
 static enum moved answer(struct relay *relay, enum side from)
 {
 	struct relay_side *source = &relay->side[from];
-	if (likely(relay->engine->desk->out_end == 0))
+	enum moved moved;
+	if (unlikely(source->tls->in_kernel))
+		moved = say(relay, from, source->owed == 0);
+	else if (likely(relay->engine->desk->out_end == 0))
 		return MOVED;
-	enum moved moved = send_desk(relay, from, false);
+	else
+		moved = send_desk(relay, from, false);
 	if (moved == BLOCKED)
 		source->tls->hushed = true;
 	return moved;
@@ -244,6 +291,8 @@ static enum moved open_records(struct relay *relay, enum side from)
 	enum tls_state state = tls_stream_decrypt(relay->side[from].tls, plain, TLS_PLAIN_BYTES, &count);
 	if (answer(relay, from) == OVER)
 		return OVER;
+	if (unlikely(relay->engine->desk->in_end == 0)) /* it came with the handshake */
+		relay->engine->session->came(relay, from, count);
 	enum moved moved = count > 0 ? deliver(relay, from, plain, count) : MOVED;
 	if (moved == OVER || state == TLS_WANTS_INPUT || state == TLS_MORE)
 		return moved;
@@ -294,34 +343,13 @@ static bool pump(struct relay *relay, enum side from)
 	return true;
 }
 
-/* What is held for a side goes on to its socket. */
-static enum moved send_held(struct relay *relay, enum side to)
-{
-	struct buffers *buffers = &relay->engine->buffers;
-	struct relay_side *side = &relay->side[to];
-	while (side->held) {
-		char *buffer = side->held;
-		struct buffer_rest *rest = buffers_rest(buffers, buffer);
-		ssize_t sent = send_to(relay, to, buffer + rest->at, rest->end - rest->at);
-		if (sent < 0)
-			return OVER;
-		if (!side->held)
-			return MOVED; /* the send failed, and what was owed is dropped */
-		side->owed -= (uint32_t)sent;
-		rest->at += (uint32_t)sent;
-		if (rest->at < rest->end)
-			return block(relay, to);
-		side->held = rest->next;
-		buffers_give_back(buffers, buffer);
-	}
-	return MOVED;
-}
-
 /* The socket of a side has room again. True when the relay goes on. */
 static bool flush(struct relay *relay, enum side to)
 {
 	struct relay_side *side = &relay->side[to];
-	enum moved moved = send_held(relay, to);
+	enum moved moved = relay_send_held(relay, to);
+	if (moved == MOVED && relay_is_in_kernel(side))
+		moved = conclude(relay, to);
 	if (moved != MOVED)
 		return moved == BLOCKED;
 	side->blocked = false;
@@ -346,6 +374,15 @@ static void on_event(struct conn *conn, unsigned events)
 
 /* --- ends -------------------------------------------------------------------------------------------------------------------- */
 
+static bool end_in_kernel(struct relay *relay, enum side to, bool last)
+{
+	int error = last ? tls_stream_say(relay->side[to].tls, true) : 0;
+	if (error && error != -EAGAIN)
+		return true;
+	enum moved moved = conclude(relay, to);
+	return moved == MOVED ? last || relay_send_fin(relay, to) : moved == BLOCKED;
+}
+
 /* Say that nothing more comes. When both sides have said so it does not matter any more whether it can be heard. */
 static bool end(struct relay *relay, enum side to)
 {
@@ -355,8 +392,11 @@ static bool end(struct relay *relay, enum side to)
 	if (!side->secured)
 		return relay_send_fin(relay, to);
 	tls_stream_end(side->tls);
+	if (side->tls->in_kernel)
+		return end_in_kernel(relay, to, last);
 	const char *bytes = tls_desk_output(relay->engine->desk, &count);
-	ssize_t sent = send(side->conn->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+	/* MSG_MORE: the FIN follows, in the same segment. */
+	ssize_t sent = send(side->conn->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
 	if (likely(sent == (ssize_t)count))
 		return last || relay_send_fin(relay, to);
 	if (sent < 0 && errno != EAGAIN && errno != EINTR)
@@ -440,4 +480,18 @@ static void quiet(struct relay *relay)
 	(void)relay; /* edges that are not wanted any more are few */
 }
 
-const struct relay_mover tls_mover = { .start = start, .drop = drop, .stop = stop, .end = end, .quiet = quiet, .resume = resume };
+/* Has the kernel passed on what it held? */
+static bool tick(struct relay *relay)
+{
+	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
+		const struct relay_side *side = &relay->side[which];
+		bool waits = side->blocked && side->fin_sent && !side->held && relay_is_in_kernel(side);
+		if (waits && !flush(relay, which))
+			return false;
+	}
+	return true;
+}
+
+const struct relay_mover tls_mover = {
+	.start = start, .drop = drop, .stop = stop, .end = end, .quiet = quiet, .resume = resume, .tick = tick
+};

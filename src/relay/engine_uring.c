@@ -91,8 +91,7 @@ static void cross(struct relay *relay)
 		hold_owed(relay, which);
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
 		conn_use_readiness(relay->side[which].conn);
-	relay->mover = relay_is_secured(relay) ? &tls_mover : &epoll_mover;
-	if (relay->mover->start(relay))
+	if (relay_move_with(relay, relay_is_secured(relay) ? MOVER_TLS : MOVER_EPOLL))
 		relay_over(relay, RELAY_NO_MEMORY, SIDE_CLIENT);
 }
 

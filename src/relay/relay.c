@@ -9,10 +9,18 @@
 
 #include "base/clock.h"
 #include "relay/mover.h"
-#include "tls/stream.h"
 
 enum { ABORT_LOOK_US = 5 * 1000, ABORT_LOOK_MOST_US = 500 * 1000 };
 enum { ABORT_STALL_US = 10 * 1000 * 1000 }; /* the other side takes nothing for so long: give up on what it is owed */
+
+const struct relay_mover *const relay_movers[N_MOVERS] = {
+	[MOVER_EPOLL] = &epoll_mover, [MOVER_URING] = &uring_mover, [MOVER_TLS] = &tls_mover
+};
+
+static const struct relay_mover *mover_of(const struct relay *relay)
+{
+	return relay_movers[relay->mover];
+}
 
 void relay_over(struct relay *relay, enum relay_end end, enum side by)
 {
@@ -21,14 +29,26 @@ void relay_over(struct relay *relay, enum relay_end end, enum side by)
 
 /* --- a RST waits until the other side has what it is due --------------------------------------------------------------------- */
 
-/* What the kernel has not delivered yet; nothing when it never will. */
-static int unsent_bytes(int fd)
+/* What it makes records of, and has not passed on to TCP. */
+static int held_by_kernel(const struct relay *relay, enum side which)
 {
+	const struct relay_side *side = &relay->side[which];
+	uint64_t look_again_ns;
+	int held = relay_is_in_kernel(side) ? tls_stream_held(side->tls, loop_now_ns(relay->engine->loop), &look_again_ns) : 0;
+	return held > 0 ? held : 0;
+}
+
+/* What the kernel has not delivered yet; nothing when it never will. */
+static int unsent_bytes(const struct relay *relay, enum side which)
+{
+	int fd = relay->side[which].conn->fd;
 	struct pollfd look = { .fd = fd };
 	int unsent = 0;
 	if (poll(&look, 1, 0) > 0 && (look.revents & (POLLERR | POLLHUP)))
 		return 0;
-	return ioctl(fd, SIOCOUTQ, &unsent) == 0 ? unsent : 0;
+	if (ioctl(fd, SIOCOUTQ, &unsent))
+		unsent = 0;
+	return unsent + held_by_kernel(relay, which);
 }
 
 static void look_again(struct relay *relay, uint64_t now_ns)
@@ -40,12 +60,12 @@ static void look_again(struct relay *relay, uint64_t now_ns)
 static bool begin_abort(struct relay *relay, enum side by)
 {
 	struct relay_side *other = &relay->side[other_side(by)];
-	relay->abort_owed = other->reset ? 0 : unsent_bytes(other->conn->fd);
+	relay->abort_owed = other->reset ? 0 : unsent_bytes(relay, other_side(by));
 	if (relay->abort_owed == 0) {
 		relay_over(relay, relay->side[by].end, by);
 		return false;
 	}
-	relay->mover->quiet(relay);
+	mover_of(relay)->quiet(relay);
 	relay->aborting = true;
 	relay->abort_still_us = 0;
 	relay->abort_look_us = ABORT_LOOK_US;
@@ -56,12 +76,13 @@ static bool begin_abort(struct relay *relay, enum side by)
 void relay_tick(struct relay *relay, uint64_t now_ns)
 {
 	if (!relay->aborting) {
-		bool goes_on = relay_settle(relay);
+		const struct relay_mover *mover = mover_of(relay);
+		bool goes_on = (!mover || !mover->tick || mover->tick(relay)) && relay_settle(relay);
 		(void)goes_on;
 		return;
 	}
 	enum side by = relay->side[SIDE_CLIENT].reset ? SIDE_CLIENT : SIDE_SERVER;
-	int owed = unsent_bytes(relay->side[other_side(by)].conn->fd);
+	int owed = unsent_bytes(relay, other_side(by));
 	relay->abort_still_us += relay->abort_look_us;
 	if (owed == 0 || (owed >= relay->abort_owed && relay->abort_still_us >= ABORT_STALL_US)) {
 		relay_over(relay, relay->side[by].end, by);
@@ -80,7 +101,7 @@ void relay_tick(struct relay *relay, uint64_t now_ns)
 void relay_resume(struct relay *relay)
 {
 	if (!relay->aborting)
-		relay->mover->resume(relay);
+		mover_of(relay)->resume(relay);
 }
 
 /* --- the ends ---------------------------------------------------------------------------------------------------------------- */
@@ -100,7 +121,7 @@ static bool pass_end(struct relay *relay, enum side from)
 	if (ending != ENDING_PASS)
 		return ending != ENDING_OVER;
 	other->fin_sent = true;
-	return relay->mover->end(relay, other_side(from));
+	return mover_of(relay)->end(relay, other_side(from));
 }
 
 bool relay_send_fin(struct relay *relay, enum side to)
@@ -118,7 +139,7 @@ static bool part(struct relay *relay)
 		if (likely(!side->secured) || side->fin_sent)
 			continue;
 		side->fin_sent = true;
-		if (!relay->mover->end(relay, which))
+		if (!mover_of(relay)->end(relay, which))
 			return false;
 	}
 	if (unlikely(!all_delivered(relay)))
@@ -158,6 +179,8 @@ static enum relay_end end_of(int error)
 	case EHOSTUNREACH:
 	case ENETUNREACH:
 	case EHOSTDOWN:
+	case EINVAL: /* the kernel tells what its route said last, which may be one that drops or forbids all */
+	case EACCES:
 		return RELAY_LOST;
 	case ECONNABORTED:
 		return RELAY_CUT_OFF;
@@ -182,7 +205,7 @@ static bool side_failed(struct relay *relay, enum side which, int error, bool re
 		side->eof = false; /* but something was to be sent to it */
 	side->reset = true;
 	side->dry = side->dry || reading; /* what arrived before the RST can still be read */
-	relay->mover->drop(relay, which);
+	mover_of(relay)->drop(relay, which);
 	side->blocked = false;
 	return relay_settle(relay);
 }
@@ -254,10 +277,9 @@ int relay_start(struct relay *relay, struct relay_engine *engine, struct conn *c
 	side_init(&relay->side[SIDE_CLIENT], client);
 	side_init(&relay->side[SIDE_SERVER], server);
 	if (!relay_is_secured(relay))
-		relay->mover = engine->conns->ring ? &uring_mover : &epoll_mover;
-	else /* what the ring is doing has to end first */
-		relay->mover = is_with_ring(client) || is_with_ring(server) ? &uring_mover : &tls_mover;
-	return relay->mover->start(relay);
+		return relay_move_with(relay, engine->conns->ring ? MOVER_URING : MOVER_EPOLL);
+	/* what the ring is doing has to end first */
+	return relay_move_with(relay, is_with_ring(client) || is_with_ring(server) ? MOVER_URING : MOVER_TLS);
 }
 
 void relay_stop(struct relay *relay)
@@ -265,11 +287,11 @@ void relay_stop(struct relay *relay)
 	if (!relay->engine)
 		return;
 	if (relay->mover)
-		relay->mover->stop(relay);
+		mover_of(relay)->stop(relay);
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++)
 		buffers_give_back_list(&relay->engine->buffers, &relay->side[which].held);
 	relay->engine = NULL;
-	relay->mover = NULL;
+	relay->mover = MOVER_NONE;
 }
 
 bool relay_owes(const struct relay *relay, enum side to)
@@ -280,5 +302,6 @@ bool relay_owes(const struct relay *relay, enum side to)
 		return !relay->side[to].reset;
 	if (from->secured && tls_stream_holds(from->tls))
 		return true;
-	return relay->side[to].owed || (!from->dry && ioctl(from->conn->fd, FIONREAD, &unread) == 0 && unread > 0);
+	return relay->side[to].owed || held_by_kernel(relay, to) ||
+	       (!from->dry && ioctl(from->conn->fd, FIONREAD, &unread) == 0 && unread > 0);
 }

@@ -63,9 +63,11 @@ enum relay_ending {
 struct relay;
 
 /* What the session does about it. done, ending and look may end the session, or begin anew with another connection: the relay touches
- * nothing of itself after them; bytes, allow and tick_at may not. done may also do nothing: relay_tick() brings it again. */
+ * nothing of itself after them; bytes, came, allow and tick_at may not. done may also do nothing: relay_tick() brings it again. */
 struct relay_session_ops {
 	void (*bytes)(struct relay *relay, enum side from, size_t count);
+	/* From a secured side came so much, of which there may be nothing to pass on yet: a record can take its time. */
+	void (*came)(struct relay *relay, enum side from, size_t count);
 	/* The bytes themselves, before they are sent on; only of relays with `framed`. Without buffers they are told when they were sent,
 	 * after a call with none. False: the relay does not go on. */
 	bool (*look)(struct relay *relay, enum side from, const char *bytes, size_t count);
@@ -77,12 +79,13 @@ struct relay_session_ops {
 	/* The second write to the server, or a long first one: its socket wants its options now (conn_set_options()). */
 	void (*options_due)(struct relay *relay);
 	void (*done)(struct relay *relay, enum relay_end end, enum side by);
+	/* From now on the kernel encrypts what a side is sent. */
+	void (*by_kernel)(struct relay *relay, enum side to);
 	/* relay_tick() is wanted at this time. */
 	void (*tick_at)(struct relay *relay, uint64_t due_ns);
 };
 
 struct pipes;
-struct relay_mover;
 struct tls_desk;
 struct tls_stream;
 
@@ -124,8 +127,9 @@ struct relay_side {
 	uint8_t end : 3;   /* when reset: enum relay_end, how */
 	uint8_t bulk : 5;  /* how much reason there is to splice, or to stop it: see engine_epoll.c */
 	uint16_t sending;  /* of what is owed: how many bytes the ring is sending, of one buffer */
-	uint32_t owed;     /* bytes for it that its socket has not taken, whatever holds them; of a secured side as they are sent */
-	char *held;        /* a list of buffers, pieces and reserves with owed bytes, or NULL */
+	uint32_t owed; /* bytes for it that its socket has not taken, whatever holds them; of a secured side as records, but for one in the
+	                  kernel */
+	char *held;    /* a list of buffers, pieces and reserves with owed bytes, or NULL */
 	union {
 		struct pipe *pipe;      /* through which bytes for this side are spliced, or NULL */
 		struct tls_stream *tls; /* of a secured side */
@@ -137,7 +141,6 @@ static_assert((int)RELAY_NO_MEMORY < 8, "side->end");
 
 struct relay {
 	struct relay_engine *engine;
-	const struct relay_mover *mover; /* the engine that has it now */
 	struct relay_side side[2];
 	/* Set by the session before the start. */
 	bool framed : 1; /* the session looks at the bytes and decides about ends of input */
@@ -148,6 +151,7 @@ struct relay {
 	uint8_t calm;          /* small messages in a row that were delivered at once */
 	/* While a RST waits for what is owed to the other side. */
 	bool aborting;
+	uint8_t mover;           /* the engine that has it now, a row of relay_movers; 0 = none */
 	int abort_owed;          /* bytes the kernel had not sent at the last look */
 	uint32_t abort_look_us;  /* how long to the next look: longer while nothing moves */
 	uint32_t abort_still_us; /* how long nothing has moved */

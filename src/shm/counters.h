@@ -32,14 +32,16 @@
 #define UDP_DIRECTION_COUNTER(X, name, text) X(udp_##name, "udp_datagrams_total{direction=\"" #name "\"}", text)
 
 /* Datagrams that one worker read and another one has the session of, and what becomes of sessions: Y(X, field, metric, text). */
-#define UDP_MOVES(Y, X)                                                                                          \
-	Y(X, handed_over, "udp_handed_over_total", "Datagrams handed over to the worker that has their session") \
-	Y(X, taken_over, "udp_taken_over_total", "Datagrams taken in from workers that read them")               \
-	Y(X, recovered, "udp_sessions_recovered_total",                                                          \
-	        "UDP sessions of a worker that died which went on with their server in another one")             \
-	Y(X, unlisted, "udp_sessions_unlisted_total",                                                            \
-	        "UDP sessions that no other worker finds, for want of a free place in the list of all")          \
-	Y(X, returned, "udp_datagrams_returned_total",                                                           \
+#define UDP_MOVES(Y, X)                                                                                                              \
+	Y(X, handed_over, "udp_handed_over_total", "Datagrams handed over to the worker that has their session")                     \
+	Y(X, taken_over, "udp_taken_over_total", "Datagrams taken in from workers that read them")                                   \
+	Y(X, recovered, "udp_sessions_recovered_total",                                                                              \
+	        "UDP sessions of a worker that died which went on with their server in another one")                                 \
+	Y(X, unlisted, "udp_sessions_unlisted_total",                                                                                \
+	        "UDP sessions that no other worker finds: no place was free in the list of all, or a younger worker is there")       \
+	Y(X, unanswered, "udp_datagrams_unanswered_total",                                                                           \
+	        "Datagrams passed on by a worker that was killed, which no answer had come for: answers under way are lost with it") \
+	Y(X, returned, "udp_datagrams_returned_total",                                                                               \
 	        "Datagrams that were passed on, and are gone as a router or a server's machine says: each is one of the drops, too")
 #define UDP_MOVE_COUNTER(X, field, name, text) X(udp_##field, name, text)
 
@@ -58,33 +60,35 @@
 #define UDP_DROP_COUNTER(X, field, name, text) X(udp_drop_##field, "udp_drops_total{reason=\"" name "\"}", text)
 
 /* per listener and worker; the reasons of reasons.h are counted beside them */
-#define LISTENER_COUNTERS(X)                                                                                         \
-	X(connections, "connections_total", "Connections accepted")                                                  \
-	X(received_bytes, "bytes_received_total", "Bytes received from clients")                                     \
-	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")                                                   \
-	X(retries, "connect_retries_total", "Further connect attempts after a failed one")                           \
-	X(queued, "queue_waits_total", "Clients that had to wait in line for a place at a server")                   \
-	X(handshakes, "tls_handshakes_total{resumed=\"no\"}", "TLS handshakes with clients that succeeded")          \
-	X(handshakes_resumed, "tls_handshakes_total{resumed=\"yes\"}", "TLS handshakes with clients that succeeded") \
-	UDP_DIRECTIONS(UDP_DIRECTION_COUNTER, X)                                                                     \
-	UDP_MOVES(UDP_MOVE_COUNTER, X)                                                                               \
+#define LISTENER_COUNTERS(X)                                                                                               \
+	X(connections, "connections_total", "Connections accepted")                                                        \
+	X(received_bytes, "bytes_received_total", "Bytes received from clients")                                           \
+	X(sent_bytes, "bytes_sent_total", "Bytes sent to clients")                                                         \
+	X(retries, "connect_retries_total", "Further connect attempts after a failed one")                                 \
+	X(queued, "queue_waits_total", "Clients that had to wait in line for a place at a server")                         \
+	X(handshakes, "tls_handshakes_total{resumed=\"no\"}", "TLS handshakes with clients that succeeded")                \
+	X(handshakes_resumed, "tls_handshakes_total{resumed=\"yes\"}", "TLS handshakes with clients that succeeded")       \
+	X(by_kernel, "tls_by_kernel_total", "Connections of clients for which the kernel took over the encryption (kTLS)") \
+	UDP_DIRECTIONS(UDP_DIRECTION_COUNTER, X)                                                                           \
+	UDP_MOVES(UDP_MOVE_COUNTER, X)                                                                                     \
 	UDP_DROPS(UDP_DROP_COUNTER, X)
 
 /* per server and worker */
-#define SERVER_COUNTERS(X)                                                                                                     \
-	X(connections, "server_connections_total", "Connections established to the server")                                    \
-	X(failures, "server_failures_total", "Connect attempts to the server that failed")                                     \
-	X(sent_bytes, "server_bytes_sent_total", "Bytes sent to the server")                                                   \
-	X(received_bytes, "server_bytes_received_total", "Bytes received from the server")                                     \
-	X(handshakes, "server_tls_handshakes_total{resumed=\"no\"}", "TLS handshakes with the server that succeeded")          \
-	X(handshakes_resumed, "server_tls_handshakes_total{resumed=\"yes\"}", "TLS handshakes with the server that succeeded") \
-	X(pool_hits, "pool_hits_total", "Clients that got a connection that was ready")                                        \
-	X(pool_misses, "pool_misses_total", "Clients for which none was ready, where there is a pool")                         \
-	X(pool_kept, "pool_kept_total", "Connections kept for another client")                                                 \
-	X(pool_pinned, "pool_pinned_total",                                                                                    \
-	        "Connections that could not be kept: the client left state in them, or they could not be followed")            \
-	X(pool_stale, "pool_stale_total", "Ready connections that the server closed or spoiled before a client came")          \
-	X(pool_stale_retries, "pool_stale_retries_total",                                                                      \
+#define SERVER_COUNTERS(X)                                                                                                           \
+	X(connections, "server_connections_total", "Connections established to the server")                                          \
+	X(failures, "server_failures_total", "Connect attempts to the server that failed")                                           \
+	X(sent_bytes, "server_bytes_sent_total", "Bytes sent to the server")                                                         \
+	X(received_bytes, "server_bytes_received_total", "Bytes received from the server")                                           \
+	X(handshakes, "server_tls_handshakes_total{resumed=\"no\"}", "TLS handshakes with the server that succeeded")                \
+	X(handshakes_resumed, "server_tls_handshakes_total{resumed=\"yes\"}", "TLS handshakes with the server that succeeded")       \
+	X(by_kernel, "server_tls_by_kernel_total", "Connections to the server for which the kernel took over the encryption (kTLS)") \
+	X(pool_hits, "pool_hits_total", "Clients that got a connection that was ready")                                              \
+	X(pool_misses, "pool_misses_total", "Clients for which none was ready, where there is a pool")                               \
+	X(pool_kept, "pool_kept_total", "Connections kept for another client")                                                       \
+	X(pool_pinned, "pool_pinned_total",                                                                                          \
+	        "Connections that could not be kept: the client left state in them, or they could not be followed")                  \
+	X(pool_stale, "pool_stale_total", "Ready connections that the server closed or spoiled before a client came")                \
+	X(pool_stale_retries, "pool_stale_retries_total",                                                                            \
 	        "Ready connections that failed at first use and were replaced without the client noticing")
 
 /* gauges per server and worker: set by the worker, cleared when it died */

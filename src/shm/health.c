@@ -2,6 +2,8 @@
 #include "shm/health.h"
 
 #include <assert.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 
@@ -31,6 +33,70 @@ const char *health_state_name(enum health_state state)
 const char *health_result_text(enum health_result result)
 {
 	return result < N_HEALTH_RESULTS ? results[result].text : "unknown";
+}
+
+/* Those that servers send to clients. */
+static const char *alert_name(uint32_t alert)
+{
+	static const char *const names[] = { [10] = "unexpected message",
+		[20] = "bad record mac",
+		[22] = "record overflow",
+		[40] = "handshake failure",
+		[42] = "bad certificate",
+		[43] = "unsupported certificate",
+		[44] = "certificate revoked",
+		[45] = "certificate expired",
+		[46] = "certificate unknown",
+		[47] = "illegal parameter",
+		[48] = "unknown ca",
+		[49] = "access denied",
+		[50] = "decode error",
+		[51] = "decrypt error",
+		[70] = "protocol version",
+		[71] = "insufficient security",
+		[80] = "internal error",
+		[86] = "inappropriate fallback",
+		[90] = "user canceled",
+		[109] = "missing extension",
+		[110] = "unsupported extension",
+		[112] = "unrecognized name",
+		[113] = "bad certificate status response",
+		[115] = "unknown psk identity",
+		[116] = "certificate required",
+		[120] = "no application protocol" };
+	return alert < ARRAY_LEN(names) ? names[alert] : NULL;
+}
+
+static void tls_why(uint32_t detail, char *out, size_t size)
+{
+	static const char *const texts[] = {
+#define X(id, text) [HEALTH_TLS_##id] = (text),
+		HEALTH_TLS_FAULTS(X)
+#undef X
+	};
+	if (detail < ARRAY_LEN(texts)) {
+		(void)snprintf(out, size, "%s", texts[detail]);
+		return;
+	}
+	const char *name = detail >= HEALTH_TLS_ALERT ? alert_name(detail - HEALTH_TLS_ALERT) : NULL;
+	if (name)
+		(void)snprintf(out, size, "alert: %s", name);
+	else if (detail >= HEALTH_TLS_ALERT)
+		(void)snprintf(out, size, "alert %u", (unsigned)(detail - HEALTH_TLS_ALERT));
+}
+
+const char *health_check_why(const struct health_check *check, char *out, size_t size)
+{
+	out[0] = '\0';
+	if (check->detail == 0)
+		return out;
+	if (check->result == HEALTH_RESULT_STATUS)
+		(void)snprintf(out, size, "%u", (unsigned)check->detail);
+	else if (check->result == HEALTH_RESULT_UNREACHABLE)
+		(void)snprintf(out, size, "%s", strerror((int)check->detail));
+	else if (check->result == HEALTH_RESULT_TLS)
+		tls_why(check->detail, out, size);
+	return out;
 }
 
 enum health_effect health_result_effect(enum health_result result)

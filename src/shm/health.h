@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/attr.h"
@@ -53,10 +54,35 @@ enum health_result {
 	        N_HEALTH_RESULTS
 };
 
+/* Of HEALTH_RESULT_TLS: what was wrong. X(id, text) */
+#define HEALTH_TLS_FAULTS(X)                                   \
+	X(UNKNOWN, "")                                         \
+	X(EXPIRED, "certificate expired")                      \
+	X(NOT_YET, "certificate not valid yet")                \
+	X(NAME, "certificate for another name")                \
+	X(ISSUER, "certificate by nobody who is trusted")      \
+	X(REVOKED, "certificate revoked")                      \
+	X(LIST, "no revocation list in force")                 \
+	X(CERTIFICATE, "certificate not good")                 \
+	X(NOT_TLS, "no TLS spoken")                            \
+	X(VERSION, "no version in common")                     \
+	X(NO_COMMON, "no cipher, group or protocol in common") \
+	X(ENDED, "connection ended")                           \
+	X(PROTOCOL, "rules broken")                            \
+	X(DECLINED, "PostgreSQL declines TLS")
+
+enum health_tls_fault {
+#define X(id, text) HEALTH_TLS_##id,
+	HEALTH_TLS_FAULTS(X)
+#undef X
+	        N_HEALTH_TLS_FAULTS,
+	HEALTH_TLS_ALERT = 256 /* and more: the server said so by the alert with this number (RFC 8446, section 6) */
+};
+
 /* One check. */
 struct health_check {
 	enum health_result result;
-	uint32_t detail;     /* the status, the errno or 0; at most 24 bits are kept */
+	uint32_t detail;     /* the status, the errno, enum health_tls_fault or 0; at most 24 bits are kept */
 	uint64_t latency_ns; /* kept in microseconds, up to an hour */
 };
 
@@ -80,6 +106,9 @@ struct health {
 
 const char *health_state_name(enum health_state state);
 const char *health_result_text(enum health_result result);
+enum { HEALTH_WHY_SIZE = 80 };
+/* What the detail tells besides the result: "503", "certificate expired"; "" = nothing. Returns out. */
+const char *health_check_why(const struct health_check *check, char *out, size_t size);
 enum health_effect health_result_effect(enum health_result result);
 
 /* The verdict after one more result. */

@@ -176,6 +176,8 @@ static const struct hashed hashed_rows[] = {
 	FIELD(roll_box, answered)
 	STRUCT(roll_row)
 	FIELD(roll_row, client)
+	FIELD(roll_row, tls)
+	FIELD(roll_row, ciphers)
 	FIELD(roll_row, accepted_ns)
 	FIELD(roll_row, up_bytes)
 	FIELD(roll_row, up_datagrams)

@@ -226,6 +226,7 @@ struct listener_row {
 	        LISTENER_COUNTERS(X)
 #undef X
 	                counter_t closes[N_REASONS];
+	counter_t udp_awaited; /* of the sessions that live: so many datagrams more than answers; see udp_unanswered */
 #define X(field, metric, help) struct histogram field;
 	LISTENER_HISTOGRAMS(X)
 #undef X

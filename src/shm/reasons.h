@@ -44,6 +44,10 @@ enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR 
 	X(REQUESTS_REACHED, "requests_reached", DONE, "UDP: the client sent as many datagrams as a session takes (udp.requests)")   \
 	X(SERVER_DISABLED, "server_disabled", OPERATOR, "UDP: its server was disabled; the client goes on with another one")        \
 	X(LISTENER_CLOSED, "listener_closed", OPERATOR, "UDP: its port is another listener's now, or the master is gone")           \
+	X(CHALLENGE_ANSWERED, "challenge_answered", DONE, "an ACME authority got the answer to its challenge (acme.challenges)")    \
+	X(CHALLENGE_TIMEOUT, "challenge_timeout", ERROR, "asked for the answer to a challenge, but not to the end in acme.timeout") \
+	X(BAD_CHALLENGE, "bad_challenge", REJECTED, "asked for the answer to a challenge with a head of over 8 kB, or without end") \
+	X(CHALLENGE_LOST, "challenge_lost", ERROR, "the file with the answer to a challenge was changed while it was asked for")    \
 	X(HELLO_TIMEOUT, "hello_timeout", ERROR, "no complete ClientHello within client_hello.timeout of the listener")             \
 	X(HELLO_TOO_LARGE, "hello_too_large", REJECTED, "a ClientHello longer than client_hello.max of the listener")               \
 	X(BAD_HELLO, "bad_hello", REJECTED, "a ClientHello that is malformed, or asks for what is no name of a host")               \

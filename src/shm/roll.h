@@ -23,6 +23,7 @@
 	X(ADMIT, "admit")             \
 	X(RESERVE, "reserve")         \
 	X(PROXY, "proxy_header")      \
+	X(CHALLENGE, "challenge")     \
 	X(HELLO, "hello")             \
 	X(HANDSHAKE, "handshake")     \
 	X(CHOOSE, "choose")           \
@@ -56,16 +57,22 @@ enum roll_state {
 /* Connections in an answer, and those that are looked at for one that is to be ended. */
 enum { ROLL_ROWS = 256, ROLL_LOOKS = 4096, ROLL_NO_SERVER = UINT16_MAX, ROLL_NAME_SIZE = 44 };
 
+/* The TLS of a side: a version, and whether the session was resumed. */
+enum roll_tls { ROLL_PLAIN, ROLL_TLS_1_2, ROLL_TLS_1_3, N_ROLL_TLS, ROLL_RESUMED = 0x80 };
+enum roll_side { ROLL_CLIENT, ROLL_SERVER, N_ROLL_SIDES };
+
 struct roll_row {
 	_Alignas(CACHE_LINE_BYTES) uint32_t serial;
 	uint8_t step; /* enum step */
 	uint8_t is_udp;
 	uint16_t listener, server; /* rows */
 	struct record_address client;
+	uint8_t tls[N_ROLL_SIDES];       /* enum roll_tls */
 	uint64_t accepted_ns, active_ns; /* active: the last byte either way, or the last step */
 	uint64_t up_bytes, down_bytes;   /* from the client, from the server */
 	uint64_t up_datagrams, down_datagrams;
-	char name[ROLL_NAME_SIZE]; /* that the client asked for, as much of it as there is room for; NUL-terminated, "" = none */
+	char name[ROLL_NAME_SIZE];      /* that the client asked for, as much of it as there is room for; NUL-terminated, "" = none */
+	uint16_t ciphers[N_ROLL_SIDES]; /* by the numbers of the TLS registry */
 };
 
 static_assert(sizeof(struct roll_row) == 2 * CACHE_LINE_BYTES, "as many of them as an answer has are a buffer for each seat");

@@ -31,7 +31,7 @@ static const struct listener_config *config_of(const struct session *session)
 /* What is unread when a socket is closed makes a RST of it, which may destroy the alert on its way. */
 static void discard(struct session *session)
 {
-	struct tcp *tcp = session->tcp;
+	struct tcp *tcp = session_tcp(session);
 	for (int turn = 0; turn < DISCARD_TURNS; turn++)
 		if (recv(client_of(session)->fd, tcp->hello_bytes, tcp->hello_size, MSG_DONTWAIT) <= 0)
 			return;
@@ -43,7 +43,7 @@ static void log_refusal(const struct session *session, const char *why)
 	char peer[ADDR_TEXT_SIZE];
 	struct addr addr;
 	uint64_t held_back;
-	if (!log_gate_open(&listener->hello_gate, loop_now_ns(session->tcp->loop), &held_back))
+	if (!log_gate_open(&listener->hello_gate, loop_now_ns(session_tcp(session)->loop), &held_back))
 		return;
 	addr_from_sockaddr(
 	        &addr, (const struct sockaddr *)&session->visit.peer, session->visit.peer.sin6_family ? sizeof session->visit.peer : 0);
@@ -111,7 +111,7 @@ static enum step_result route(struct session *session, const struct client_hello
 	char why[64 + CALLER_NAME_SIZE];
 	keep_name(session->visit.caller, hello);
 	if (found)
-		session->visit.upstream = &session->tcp->house->upstreams[found->upstream];
+		session->visit.upstream = &session_tcp(session)->house->upstreams[found->upstream];
 	session->visit.caller->passes = found && strcmp(found->alpn, acme_protocol) == 0;
 	flight_routed(&session->visit, found != NULL);
 	if (session->visit.upstream)
@@ -187,7 +187,7 @@ static bool may_be_postgres(const struct session *session, const char *bytes)
 
 static enum step_result read_on(struct session *session)
 {
-	char *bytes = session->tcp->hello_bytes;
+	char *bytes = session_tcp(session)->hello_bytes;
 	for (;;) {
 		ssize_t count =
 		        recv(client_of(session)->fd, bytes, config_of(session)->client_hello.most_bytes + 1, MSG_PEEK | MSG_DONTWAIT);
@@ -252,7 +252,7 @@ enum step_result hello_read(struct session *session)
 {
 	if (likely(!hello_is_wanted(config_of(session))))
 		return STEP_DONE;
-	struct caller *caller = slab_take(&session->tcp->callers);
+	struct caller *caller = slab_take(&session_tcp(session)->callers);
 	ensure(caller); /* there are as many as sessions */
 	*caller = (struct caller){ .low_water = 1 };
 	session->visit.caller = caller;
@@ -267,7 +267,7 @@ void hello_end(struct session *session)
 {
 	if (likely(!session->visit.caller))
 		return;
-	slab_give_back(&session->tcp->callers, session->visit.caller);
+	slab_give_back(&session_tcp(session)->callers, session->visit.caller);
 	session->visit.caller = NULL;
 }
 

@@ -38,7 +38,7 @@ static bool is_passed_on(const struct proxy_tlv *tlv)
 
 int introduction_keep(struct session *session, const struct proxy_header *header)
 {
-	struct slab *slab = &session->tcp->introductions;
+	struct slab *slab = &session_tcp(session)->introductions;
 	const uint8_t *at = header->tlvs, *tlv_at = at;
 	struct proxy_tlv tlv;
 	if (!slab->region)
@@ -65,7 +65,7 @@ void introduction_drop(struct session *session)
 	if (likely(!session->visit.proxied))
 		return;
 	if (session->introduction)
-		slab_give_back(&session->tcp->introductions, session->introduction);
+		slab_give_back(&session_tcp(session)->introductions, session->introduction);
 	session->introduction = NULL;
 	session->visit.proxied = false;
 }
@@ -185,7 +185,8 @@ static void add_name(struct remarks *remarks, const struct caller *caller)
 
 static void add_id(struct remarks *remarks, const struct session *session)
 {
-	int length = snprintf(remarks->id, sizeof remarks->id, "%" PRIu32 ".%" PRIu32, session->tcp->house->seat, session->visit.serial);
+	int length =
+	        snprintf(remarks->id, sizeof remarks->id, "%" PRIu32 ".%" PRIu32, session_tcp(session)->house->seat, session->visit.serial);
 	add(remarks, PROXY_TLV_UNIQUE_ID, remarks->id, (size_t)length);
 }
 
@@ -261,7 +262,7 @@ static int send_header(struct session *session, bool secures)
 enum step_result introduce(struct session *session)
 {
 	const struct upstream *upstream = session->visit.upstream;
-	const struct house *house = session->tcp->house;
+	const struct house *house = session_tcp(session)->house;
 	int error = 0;
 	if (unlikely(upstream->config->send_proxy != SEND_PROXY_OFF))
 		error = send_header(session, tls_client_of(house->tls, (uint32_t)(upstream - house->upstreams)) != NULL);

@@ -17,7 +17,7 @@ static uint64_t min_rate(const struct session *session)
 
 static uint64_t now_ns(const struct session *session)
 {
-	return loop_now_ns(session->tcp->loop);
+	return loop_now_ns(session_tcp(session)->loop);
 }
 
 /* --- beginning and end ------------------------------------------------------------------------------------------------------- */
@@ -27,7 +27,7 @@ void pace_begin(struct session *session)
 	const struct bandwidth *bandwidth = bandwidth_of(session);
 	if (likely(!session_listener(session)->paced) || session->pace)
 		return;
-	struct pace *pace = slab_take(&session->tcp->paces);
+	struct pace *pace = slab_take(&session_tcp(session)->paces);
 	ensure(pace); /* there are as many as sessions */
 	for (enum side side = SIDE_CLIENT; side <= SIDE_SERVER; side++)
 		lane_init(&pace->from[side], &bandwidth->from[side]);
@@ -43,7 +43,7 @@ void pace_end(struct session *session)
 		return;
 	for (enum side side = SIDE_CLIENT; side <= SIDE_SERVER; side++)
 		lane_fini(&pace->from[side], &bandwidth_of(session)->from[side]);
-	slab_give_back(&session->tcp->paces, pace);
+	slab_give_back(&session_tcp(session)->paces, pace);
 	session->pace = NULL;
 }
 

@@ -35,7 +35,7 @@ static void log_refusal(const struct session *session, const char *why)
 	char text[ADDR_TEXT_SIZE];
 	struct addr peer;
 	uint64_t held_back;
-	if (!log_gate_open(gate, loop_now_ns(session->tcp->loop), &held_back))
+	if (!log_gate_open(gate, loop_now_ns(session_tcp(session)->loop), &held_back))
 		return;
 	addr_from_sockaddr(
 	        &peer, (const struct sockaddr *)&session->visit.peer, session->visit.peer.sin6_family ? sizeof session->visit.peer : 0);

@@ -36,7 +36,7 @@ static bool keeps(const struct session *session)
 
 static uint64_t now_ns(const struct session *session)
 {
-	return loop_now_ns(session->tcp->loop);
+	return loop_now_ns(session_tcp(session)->loop);
 }
 
 /* --- what the client sent ---------------------------------------------------------------------------------------------------- */
@@ -45,7 +45,7 @@ static void drop_told(struct session *session)
 {
 	struct reuse *reuse = session->reuse;
 	if (reuse->told)
-		buffers_give_back(&session->tcp->engine.buffers, reuse->told);
+		buffers_give_back(&session_tcp(session)->engine.buffers, reuse->told);
 	reuse->told = NULL;
 	reuse->told_bytes = 0;
 }
@@ -56,7 +56,7 @@ static void remember(struct session *session, const char *bytes, size_t count)
 	if (reuse->forgotten || count == 0)
 		return;
 	if (!reuse->told && count <= TOLD_MOST)
-		reuse->told = buffers_take(&session->tcp->engine.buffers);
+		reuse->told = buffers_take(&session_tcp(session)->engine.buffers);
 	if (!reuse->told || reuse->told_bytes + count > TOLD_MOST) {
 		reuse->forgotten = true;
 		drop_told(session);
@@ -70,7 +70,7 @@ static void remember(struct session *session, const char *bytes, size_t count)
 
 static struct reuse *reuse_new(struct session *session)
 {
-	struct reuse *reuse = slab_take(&session->tcp->reuses);
+	struct reuse *reuse = slab_take(&session_tcp(session)->reuses);
 	ensure(reuse); /* there are as many as sessions */
 	*reuse = (struct reuse){ .told = NULL };
 	session->reuse = reuse;
@@ -99,7 +99,7 @@ int reuse_begin(struct session *session)
 		return 0;
 	framing_request(&reuse->framing, reuse->told, reuse->told_bytes);
 	reuse->sent_bytes = reuse->told_bytes;
-	int error = relay_owe(&session->relay, &session->tcp->engine, SIDE_SERVER, reuse->told, reuse->told_bytes);
+	int error = relay_owe(&session->relay, &session_tcp(session)->engine, SIDE_SERVER, reuse->told, reuse->told_bytes);
 	drop_told(session);
 	return error;
 }
@@ -110,7 +110,7 @@ void reuse_end(struct session *session)
 	if (!reuse)
 		return;
 	drop_told(session);
-	slab_give_back(&session->tcp->reuses, reuse);
+	slab_give_back(&session_tcp(session)->reuses, reuse);
 	session->reuse = NULL;
 }
 

@@ -24,13 +24,13 @@ unsigned secure_streams(const struct config *config)
 static int begin(struct session *session, enum side which, struct ssl_st *ssl, conn_fn *event)
 {
 	struct relay_side *side = &session->relay.side[which];
-	struct tls_stream *stream = ssl ? slab_take(&session->tcp->streams) : NULL;
+	struct tls_stream *stream = ssl ? slab_take(&session_tcp(session)->streams) : NULL;
 	if (!ssl)
 		return -ENOMEM;
 	ensure(stream); /* there are as many as sides */
-	int error = tls_stream_open(stream, &session->tcp->desk, ssl, side->conn->fd);
+	int error = tls_stream_open(stream, &session_tcp(session)->desk, ssl, side->conn->fd);
 	if (error) {
-		slab_give_back(&session->tcp->streams, stream);
+		slab_give_back(&session_tcp(session)->streams, stream);
 		return error;
 	}
 	side->secured = true;
@@ -49,9 +49,18 @@ void secure_end(struct session *session, enum side which, bool in_good_order)
 	if (in_good_order)
 		tls_stream_farewell(side->tls);
 	tls_stream_close(side->tls);
-	slab_give_back(&session->tcp->streams, side->tls);
+	slab_give_back(&session_tcp(session)->streams, side->tls);
 	side->secured = false;
 	side->tls = NULL;
+}
+
+void secure_by_kernel(struct relay *relay, enum side to)
+{
+	const struct session *session = container_of(relay, struct session, relay);
+	if (to == SIDE_CLIENT)
+		counter_add(&session->visit.entrance->row->by_kernel, 1);
+	else
+		counter_add(&session->visit.server->row->by_kernel, 1);
 }
 
 /* Go on with the handshake of a side. */
@@ -81,7 +90,7 @@ static void log_failure(const struct session *session, const char *text)
 	char peer[ADDR_TEXT_SIZE];
 	struct addr addr;
 	uint64_t held_back;
-	if (!log_gate_open(&listener->handshake_gate, loop_now_ns(session->tcp->loop), &held_back))
+	if (!log_gate_open(&listener->handshake_gate, loop_now_ns(session_tcp(session)->loop), &held_back))
 		return;
 	addr_from_sockaddr(
 	        &addr, (const struct sockaddr *)&session->visit.peer, session->visit.peer.sin6_family ? sizeof session->visit.peer : 0);
@@ -220,7 +229,7 @@ static struct ssl_st *server_session(const struct session *session, struct tls_c
 bool secure_send_owed(struct session *session)
 {
 	struct relay_side *side = &session->relay.side[SIDE_SERVER];
-	struct buffers *buffers = &session->tcp->engine.buffers;
+	struct buffers *buffers = &session_tcp(session)->engine.buffers;
 	if (likely(!side->held))
 		return true;
 	const struct buffer_rest *rest = buffers_rest(buffers, side->held);
@@ -233,7 +242,7 @@ bool secure_send_owed(struct session *session)
 
 enum step_result secure_server(struct session *session)
 {
-	const struct house *house = session->tcp->house;
+	const struct house *house = session_tcp(session)->house;
 	struct tls_client *client = tls_client_of(house->tls, (uint32_t)(session->visit.upstream - house->upstreams));
 	if (likely(!client))
 		return STEP_DONE;

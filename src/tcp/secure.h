@@ -25,6 +25,9 @@ void secure_server_overdue(struct session *session);
  * gone. */
 must_check bool secure_send_owed(struct session *session);
 
+/* Out of the relay: the kernel encrypts what a side is sent from now on. */
+void secure_by_kernel(struct relay *relay, enum side to);
+
 /* The connection of a side is about to be closed; in good order: with a close_notify. */
 void secure_end(struct session *session, enum side which, bool in_good_order);
 

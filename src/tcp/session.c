@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "house/caller.h"
 #include "house/flight.h"
+#include "tcp/challenge.h"
 #include "tcp/hello.h"
 #include "tcp/introduce.h"
 #include "tcp/pace.h"
@@ -32,7 +33,7 @@ static const struct step_row steps[N_STEPS];
 
 static uint64_t now_ns(const struct session *session)
 {
-	return loop_now_ns(session->tcp->loop);
+	return loop_now_ns(session_tcp(session)->loop);
 }
 
 /* Fire at the deadline of the step; lazily: an armed timer that is early enough stays as it is. */
@@ -40,7 +41,7 @@ void session_arm(struct session *session)
 {
 	uint64_t due_ns = steps[session->visit.step].deadline(session);
 	if (!wheel_armed(&session->timer) || due_ns < wheel_due_ns(&session->timer))
-		wheel_arm(&session->tcp->wheel, &session->timer, due_ns);
+		wheel_arm(&session_tcp(session)->wheel, &session->timer, due_ns);
 }
 
 static void arm_anew(struct session *session)
@@ -81,9 +82,8 @@ void session_due(struct session *session)
 		session_arm(session);
 }
 
-void session_begin(struct session *session, struct tcp *tcp, struct conn *client, bool reserved)
+void session_begin(struct session *session, struct conn *client, bool reserved)
 {
-	session->tcp = tcp;
 	session->relay.side[SIDE_CLIENT].conn = client;
 	session->visit.reserved = reserved;
 	session->visit.accepted_ns = now_ns(session);
@@ -287,8 +287,8 @@ static int dial(struct session *session, const struct addr *addr)
 {
 	const struct upstream_config *config = session->visit.upstream->config;
 	struct dial_source room;
-	return conn_dial(&session->tcp->house->conns, addr, dial_source(config, &session->visit.peer, &room), &config->tcp, on_connect,
-	        session, &session->relay.side[SIDE_SERVER].conn);
+	return conn_dial(&session_tcp(session)->house->conns, addr, dial_source(config, &session->visit.peer, &room), &config->tcp,
+	        on_connect, session, &session->relay.side[SIDE_SERVER].conn);
 }
 
 static enum step_result step_connect(struct session *session)
@@ -297,7 +297,7 @@ static enum step_result step_connect(struct session *session)
 	if (session->relay.side[SIDE_SERVER].conn)
 		return STEP_DONE; /* it came out of the pool */
 	int error = addr ? dial(session, addr) : -EHOSTUNREACH;
-	if (unlikely(error == -EMFILE || error == -ENFILE) && tcp_make_room(session->tcp))
+	if (unlikely(error == -EMFILE || error == -ENFILE) && tcp_make_room(session_tcp(session)))
 		error = dial(session, addr);
 	if (error == 0)
 		return STEP_DONE;
@@ -338,7 +338,7 @@ static void connect_overdue(struct session *session)
 
 static enum step_result step_relay(struct session *session)
 {
-	struct tcp *tcp = session->tcp;
+	struct tcp *tcp = session_tcp(session);
 	const struct listener_config *listener = session->visit.entrance->config;
 	bool hot = session->reuse && session->reuse->unproven, again = session->reuse && session->reuse->retried;
 	introduction_drop(session);
@@ -516,6 +516,15 @@ static void on_bytes(struct relay *relay, enum side from, size_t count)
 		client_spoke(session, now);
 	else
 		server_spoke(session, now);
+	if (unlikely(session->pace) && !relay->side[from].secured)
+		pace_bytes(session, from, count);
+}
+
+/* Records count when they come, or one of 16 kB would be too fast at a time, and its sender too slow, or idle, until then. */
+static void on_came(struct relay *relay, enum side from, size_t count)
+{
+	struct session *session = session_of(relay);
+	session->activity_ns = now_ns(session);
 	if (unlikely(session->pace))
 		pace_bytes(session, from, count);
 }
@@ -551,10 +560,12 @@ static void on_done(struct relay *relay, enum relay_end end, enum side by)
 
 const struct relay_session_ops session_relay_ops = {
 	.bytes = on_bytes,
+	.came = on_came,
 	.look = reuse_look,
 	.ending = reuse_ending,
 	.allow = pace_allow,
 	.options_due = on_options_due,
+	.by_kernel = secure_by_kernel,
 	.done = on_done,
 	.tick_at = on_tick_at,
 };
@@ -601,10 +612,11 @@ static void tell(const struct visit *visit, struct visit_moments *out)
 		.server_first = session->relay.server_first };
 }
 
-static struct ssl_st *secured(const struct visit *visit)
+static struct ssl_st *secured(const struct visit *visit, enum roll_side which)
 {
-	const struct relay_side *client = &session_of_visit(visit)->relay.side[SIDE_CLIENT];
-	return client->secured ? client->tls->ssl : NULL;
+	const struct relay_side *side = &session_of_visit(visit)->relay.side[which == ROLL_CLIENT ? SIDE_CLIENT : SIDE_SERVER];
+	enum step handshake = which == ROLL_CLIENT ? STEP_HANDSHAKE : STEP_SECURE;
+	return side->secured && visit->step > handshake ? side->tls->ssl : NULL;
 }
 
 const struct visit_kind session_kind = {
@@ -617,6 +629,7 @@ static const struct step_row steps[N_STEPS] = {
 	[STEP_ADMIT] = { step_admit, NULL, NULL },
 	[STEP_RESERVE] = { step_reserve, NULL, NULL },
 	[STEP_PROXY] = { step_proxy, proxied_deadline, proxied_overdue },
+	[STEP_CHALLENGE] = { challenge_begin, challenge_deadline, challenge_overdue },
 	[STEP_HELLO] = { hello_read, hello_deadline, hello_overdue },
 	[STEP_HANDSHAKE] = { secure_client, secure_client_deadline, secure_client_overdue },
 	[STEP_CHOOSE] = { step_choose, NULL, NULL },
@@ -628,14 +641,19 @@ static const struct step_row steps[N_STEPS] = {
 	[STEP_RELAY] = { step_relay, relay_deadline, relay_overdue },
 };
 
+/* Who is turned away with words, or with an answer, shall read them. */
+static bool was_told(const struct session *session)
+{
+	return (session->visit.caller && session->visit.caller->told) || challenge_is_answered(session);
+}
+
 /* Which sides see a RST instead of a FIN: who was turned away or never got a server, the other side of a reset, and whoever is cut off
  * in the middle of what he should have got: that must not look complete. */
 static bool aborts(const struct session *session, enum reason reason, enum side side)
 {
 	if (session->visit.step != STEP_RELAY)
-		return session->visit.step == STEP_HANDSHAKE
-		               ? reason == REASON_HANDSHAKE_TIMEOUT /* where it failed it was told why */
-		               : side == SIDE_SERVER || !session->visit.caller || !session->visit.caller->told;
+		return session->visit.step == STEP_HANDSHAKE ? reason == REASON_HANDSHAKE_TIMEOUT /* where it failed it was told why */
+		                                             : side == SIDE_SERVER || !was_told(session);
 	switch (reason) {
 	case REASON_CLIENT_RESET:
 	case REASON_CLIENT_LOST:
@@ -657,7 +675,7 @@ static bool aborts(const struct session *session, enum reason reason, enum side 
 
 void session_end(struct session *session, enum reason reason)
 {
-	struct tcp *tcp = session->tcp;
+	struct tcp *tcp = session_tcp(session);
 	const struct entrance *entrance = session->visit.entrance;
 	if (unlikely(log_enabled(LOG_LEVEL_DEBUG)))
 		house_log_end(&session->visit, reason);
@@ -681,6 +699,7 @@ void session_end(struct session *session, enum reason reason)
 	if (session->visit.server && !keep)
 		upstream_give_back(session->visit.upstream, session->visit.server);
 	introduction_drop(session);
+	challenge_end(session);
 	hello_end(session);
 	reuse_end(session);
 	pace_end(session);

@@ -1,10 +1,10 @@
 /* One proxied TCP connection: from accept to close, in named steps.
  *
  * Process: a worker. Owner: struct tcp (tcp.h), from whose slab it comes.
- * Steps:   admit -> reserve -> hello -> handshake -> choose -> wait -> connect -> starttls -> server handshake -> relay; hello and starttls
- * are for listeners with routes (hello.h), without TLS there are no handshakes, who got a server at once need not wait, and a failed
- * connect goes back to choose. Each step is a row in one table: name, function, deadline; one driver runs the table and one function ends
- * it, always with a reason.
+ * Steps:   admit -> reserve -> challenge -> hello -> handshake -> choose -> wait -> connect -> starttls -> server handshake -> relay; hello
+ * and starttls are for listeners with routes (hello.h), without TLS there are no handshakes, who got a server at once need not wait, and a
+ * failed connect goes back to choose. Each step is a row in one table: name, function, deadline; one driver runs the table and one function
+ * ends it, always with a reason.
  */
 #ifndef AEGIS_TCP_SESSION_H
 #define AEGIS_TCP_SESSION_H
@@ -15,22 +15,32 @@
 #include "house/visit.h"
 #include "relay/relay.h"
 
+/* Of the step of that name (challenge.h). */
+enum challenge_phase { CHALLENGE_UNKNOWN, CHALLENGE_HEAD, CHALLENGE_ANSWER, CHALLENGE_LINGER };
+struct challenge {
+	int fd;               /* of the file, unless UNKNOWN */
+	uint32_t sent;        /* bytes of the answer */
+	uint32_t length;      /* all of them, once some are sent */
+	uint8_t phase;        /* enum challenge_phase */
+	uint8_t head;         /* enum acme_head */
+	bool without_content; /* asked by HEAD */
+};
+
 struct introduction;
 struct pace;
 struct reuse;
-struct tcp;
 struct tcp_listener;
 
 struct session {
 	struct relay relay; /* the connections are in its sides from the start; that of the server is NULL while there is none */
 	struct wheel_entry timer;
 	struct visit visit;
-	struct tcp *tcp;
 	union {
 		struct {                      /* until it relays */
 			struct waiter waiter; /* for a server; its ticket stays when it has left the line */
 			uint16_t tried[CONFIG_MAX_RETRIES + 1];
 		};
+		struct challenge challenge; /* in that step; zero when it goes on */
 		struct {
 			struct breaker_pass pass; /* from when it has a server, which is not in line */
 			/* while it relays */
@@ -49,12 +59,12 @@ struct session {
 
 static_assert((int)SIDE_CLIENT == (int)FROM_CLIENT && (int)SIDE_SERVER == (int)FROM_SERVER, "visit.bytes is by enum side");
 static_assert(sizeof(struct session) % 16 == 0 && sizeof(struct conn) % 16 == 0, "as slabs round them");
-static_assert(sizeof(struct session) == 304, "look for room before it grows");
+static_assert(sizeof(struct session) == 288, "look for room before it grows");
 static_assert(sizeof(struct session) + 2 * sizeof(struct conn) <= 512, "an idle proxied connection costs at most 512 bytes");
 
 /* Begin with an accepted connection; the session is fresh from the slab, has its visit and is in the house. It may be over when this
  * returns. */
-void session_begin(struct session *session, struct tcp *tcp, struct conn *client, bool reserved);
+void session_begin(struct session *session, struct conn *client, bool reserved);
 
 /* End it: close both sides in the manner that the reason asks for, count, give everything back. The session is gone. */
 void session_end(struct session *session, enum reason reason);

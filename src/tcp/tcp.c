@@ -70,7 +70,7 @@ static void on_accepted(struct acceptor *acceptor, uint32_t index, int fd, const
 	session->visit.entrance = &listener->entrance;
 	session->visit.peer = *peer;
 	house_enter(tcp->house, &session->visit);
-	session_begin(session, tcp, client, waits_when_full(listener));
+	session_begin(session, client, waits_when_full(listener));
 }
 
 static void on_paused(struct acceptor *acceptor, uint32_t index, int error)
@@ -142,6 +142,7 @@ static int init_listeners(struct tcp *tcp, const struct config *config, const st
 			error = routes_new(listener->routes, listener->n_routes, &tcp->listeners[i].routes);
 		if (error)
 			return error;
+		tcp->listeners[i].tcp = tcp;
 		tcp->listeners[i].tls = tls_server_of(tcp->house->tls, (uint32_t)i);
 		tcp->listeners[i].paced = pace_is_wanted(listener);
 		bandwidth_init(&tcp->listeners[i].bandwidth, listener, &tcp->house->shm->listeners[row]);
@@ -241,6 +242,8 @@ static int init_streams(struct tcp *tcp, const struct config *config, uint32_t c
 	if (error)
 		return error;
 	tcp->engine.desk = &tcp->desk;
+	tcp->desk.able = tls_kernel_ability(tcp->house->tls);
+	tcp->desk.kernel_from = config->tls.ktls_from_bytes;
 	return reserve_slab(&tcp->streams, sizeof(struct tls_stream), each * (size_t)capacity);
 }
 

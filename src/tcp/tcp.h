@@ -16,6 +16,7 @@ struct routes;
 
 struct tcp_listener {
 	struct entrance entrance;
+	struct tcp *tcp;
 	struct bandwidth bandwidth;
 	bool paced;            /* its sessions have a struct pace */
 	struct routes *routes; /* NULL: its sessions go to the upstream of the entrance, and nothing of them is looked at */
@@ -23,6 +24,7 @@ struct tcp_listener {
 	struct tls_server *tls; /* NULL: it is plain */
 	struct access *proxies; /* who tells of clients; see proxied.h */
 	struct log_gate proxy_gate;
+	struct log_gate challenge_gate;
 	struct log_gate handshake_gate;
 };
 
@@ -77,6 +79,12 @@ void tcp_before_sleep(struct tcp *tcp, bool at_once);
 static inline uint32_t tcp_active(const struct tcp *tcp)
 {
 	return (uint32_t)tcp->sessions.in_use;
+}
+
+/* Whose a session is. */
+static inline struct tcp *session_tcp(const struct session *session)
+{
+	return container_of(session->visit.entrance, struct tcp_listener, entrance)->tcp;
 }
 
 /* For session.c. */

@@ -74,7 +74,7 @@ void wait_end(struct session *session)
 	if (!session->visit.waits)
 		return;
 	line_leave(&session->visit.upstream->line, &session->waiter);
-	session->visit.waited_ms += (uint32_t)((loop_now_ns(session->tcp->loop) - session->visit.step_ns) / NS_PER_MS);
+	session->visit.waited_ms += (uint32_t)((loop_now_ns(session_tcp(session)->loop) - session->visit.step_ns) / NS_PER_MS);
 	session->visit.waits = false;
 }
 
@@ -85,7 +85,7 @@ void wait_serve(struct line *line, struct waiter *waiter, uint64_t *due_ns)
 	enum reason why_not;
 	enum upstream_choice choice = session_take(session);
 	if (choice == UPSTREAM_LATER) {
-		uint64_t later_ns = upstream_dial_ns(upstream, loop_now_ns(session->tcp->loop));
+		uint64_t later_ns = upstream_dial_ns(upstream, loop_now_ns(session_tcp(session)->loop));
 		*due_ns = later_ns < *due_ns ? later_ns : *due_ns;
 	} else if (choice == UPSTREAM_TAKEN) {
 		wait_end(session);

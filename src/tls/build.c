@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "tls/build_names.h"
@@ -454,7 +453,7 @@ static void build_all(struct build *build)
 		if (config->listeners[i].tls.enabled && config->listeners[i].protocol == PROTOCOL_TCP)
 			build_listener(build, i, listeners + i * sizeof(struct vault_listener));
 	for (uint32_t i = 0; i < config->n_upstreams; i++)
-		if (config->upstreams[i].tls.enabled)
+		if (upstream_has_tls(&config->upstreams[i]))
 			build_upstream(build, i, upstreams + i * sizeof(struct vault_upstream));
 	digest_files(build->files, build->findings->digest);
 	struct vault_header *head = heap_at(&build->heap, header);
@@ -463,21 +462,6 @@ static void build_all(struct build *build)
 		.listeners = { .offset = listeners, .length = config->n_listeners },
 		.upstreams = { .offset = upstreams, .length = config->n_upstreams } };
 	memcpy(head->digest, build->findings->digest, sizeof head->digest);
-}
-
-static int write_out(const struct heap *heap, int fd)
-{
-	size_t done = 0;
-
-	while (done < heap->length) {
-		ssize_t n = write(fd, heap->bytes + done, heap->length - done);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return fcntl(fd, F_ADD_SEALS, VAULT_SEALS) < 0 ? -errno : 0;
 }
 
 int vault_make_fd(void)
@@ -509,7 +493,7 @@ int vault_build(const struct config *config, const struct tls_files *files, int6
 	else
 		build_all(&build);
 	if (!error && fd >= 0 && findings->errors.count == 0)
-		error = write_out(&build.heap, fd);
+		error = heap_seal(&build.heap, fd);
 	heap_free(&build.heap);
 	SSL_CTX_free(build.trial);
 	ERR_clear_error();
@@ -522,7 +506,7 @@ bool vault_is_needed(const struct config *config)
 		if (config->listeners[i].tls.enabled && config->listeners[i].protocol == PROTOCOL_TCP)
 			return true;
 	for (size_t i = 0; i < config->n_upstreams; i++)
-		if (config->upstreams[i].tls.enabled)
+		if (upstream_has_tls(&config->upstreams[i]))
 			return true;
 	return false;
 }

@@ -40,6 +40,12 @@ must_check int vault_make_fd(void);
 must_check int vault_build(
         const struct config *config, const struct tls_files *files, int64_t now_s, int fd, struct vault_findings *findings);
 
+/* Of a vault for these settings what checks of servers need, and nothing else: authorities, lists and certificates of the upstreams whose
+ * checks speak TLS. Written into fd and sealed. 0 or a negative errno. */
+must_check int vault_excerpt(const struct config *config, int vault_fd, int fd);
+/* Are there such upstreams? */
+bool vault_has_excerpt(const struct config *config);
+
 /* All of it for who checks settings: read the files with what rights there are, and check. Warnings and errors are added to, where the
  * lists are not NULL; facts may be NULL. */
 must_check int vault_check(const struct config *config, int64_t now_s, struct vault_findings *findings);

@@ -11,17 +11,17 @@ bool vault_is_needed(const struct config *config)
 		if (config->listeners[i].tls.enabled && config->listeners[i].protocol == PROTOCOL_TCP)
 			return true;
 	for (size_t i = 0; i < config->n_upstreams; i++)
-		if (config->upstreams[i].tls.enabled)
+		if (upstream_has_tls(&config->upstreams[i]))
 			return true;
 	return false;
 }
 
-static void refuse(struct config_errors *errors, const char *file, int line, const char *list, size_t index)
+static void refuse(struct config_errors *errors, const char *file, int line, const char *list, size_t index, const char *group)
 {
 	char why[160], path[64];
 
 	(void)tls_available(why, sizeof why);
-	(void)snprintf(path, sizeof path, "%s[%zu].tls", list, index);
+	(void)snprintf(path, sizeof path, "%s[%zu].%stls", list, index, group);
 	config_errors_add(errors, file, line, path, "Aegis was %s; leave tls out, or build it again", why);
 }
 
@@ -37,10 +37,11 @@ int vault_check(const struct config *config, int64_t now_s, struct vault_finding
 	(void)now_s;
 	for (size_t i = 0; i < config->n_listeners; i++)
 		if (config->listeners[i].tls.enabled)
-			refuse(&findings->errors, config->listeners[i].tls.file, config->listeners[i].tls.line, "listeners", i);
+			refuse(&findings->errors, config->listeners[i].tls.file, config->listeners[i].tls.line, "listeners", i, "");
 	for (size_t i = 0; i < config->n_upstreams; i++)
-		if (config->upstreams[i].tls.enabled)
-			refuse(&findings->errors, config->upstreams[i].tls.file, config->upstreams[i].tls.line, "upstreams", i);
+		if (upstream_has_tls(&config->upstreams[i]))
+			refuse(&findings->errors, config->upstreams[i].tls.file, config->upstreams[i].tls.line, "upstreams", i,
+			        config->upstreams[i].tls.enabled ? "" : "health.");
 	return 0;
 }
 

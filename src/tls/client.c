@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "tls/kernel_side.h"
 #include "tls/offer.h"
 #include "tls/own.h"
 
@@ -44,6 +45,16 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 	SSL_SESSION_free(peer->session);
 	peer->session = session;
 	return 1; /* ours now */
+}
+
+/* The server asks for a certificate of ours; OpenSSL goes on with what there is. */
+static int on_asked(SSL *ssl, void *arg)
+{
+	struct tls_peer *peer = SSL_get_ex_data(ssl, peer_index);
+
+	(void)arg;
+	peer->was_asked = true;
+	return 1;
 }
 
 /* --- making ---------------------------------------------------------------------------------------------------------------- */
@@ -89,9 +100,11 @@ SSL_CTX *client_context(struct tls_client *client, const struct vault *vault, ch
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
-	(void)SSL_CTX_set_session_cache_mode(
-	        ctx, client->config->tls.resume ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
+	bool resume = client->config->tls.resume && !client->tls->for_checks;
+	(void)SSL_CTX_set_session_cache_mode(ctx, resume ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
 	SSL_CTX_sess_set_new_cb(ctx, on_session);
+	if (client->tls->for_checks)
+		SSL_CTX_set_cert_cb(ctx, on_asked, NULL);
 	return ctx;
 }
 
@@ -121,6 +134,7 @@ int client_new(const struct tls *tls, uint32_t index, struct tls_client **out, c
 	client->tls = tls;
 	client->index = index;
 	client->config = config;
+	client->kernel_interest = KERNEL_INTEREST;
 	client->peers = calloc(config->n_servers, sizeof *client->peers);
 	client->alpn_length = (unsigned)offer_alpn(config->tls.offer.alpn, client->alpn);
 	if (client->peers)
@@ -166,7 +180,7 @@ static bool set_alpn(SSL *ssl, const struct tls_client *client, const unsigned c
 {
 	unsigned char wire[256];
 
-	if (client->alpn_length > 0)
+	if (client->alpn_length > 0 && !(client->tls->for_checks && alpn_length > 0))
 		return SSL_set_alpn_protos(ssl, client->alpn, client->alpn_length) == 0;
 	if (alpn_length == 0 || alpn_length >= sizeof wire)
 		return true;
@@ -178,10 +192,14 @@ static bool set_alpn(SSL *ssl, const struct tls_client *client, const unsigned c
 SSL *tls_client_session(struct tls_client *client, uint32_t server, const unsigned char *alpn, size_t alpn_length)
 {
 	struct tls_peer *peer = &client->peers[server];
+
+	if (kernel_is_able(&client->tls->able))
+		kernel_side_expect(client->ctx, &client->kernel_interest, client->tls->config->tls.ktls_from_bytes == 0);
 	SSL *ssl = SSL_new(client->ctx);
 	bool done = ssl && SSL_set_ex_data(ssl, peer_index, peer) == 1 && set_name(ssl, peer, client->config->tls.verify) &&
 	            set_alpn(ssl, client, alpn, alpn_length);
 
+	peer->was_asked = false;
 	if (done && peer->session)
 		done = SSL_set_session(ssl, peer->session) == 1;
 	if (done) {
@@ -191,4 +209,14 @@ SSL *tls_client_session(struct tls_client *client, uint32_t server, const unsign
 	ERR_clear_error();
 	SSL_free(ssl);
 	return NULL;
+}
+
+const char *tls_client_name(const struct tls_client *client, uint32_t server)
+{
+	return client->peers[server].name;
+}
+
+bool tls_client_was_asked(const struct tls_client *client, uint32_t server)
+{
+	return client->peers[server].was_asked;
 }

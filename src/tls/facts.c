@@ -12,6 +12,7 @@ void tls_facts(SSL *ssl, struct tls_facts *out)
 
 	*out = (struct tls_facts){ .version = SSL_get_version(ssl),
 		.cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)),
+		.cipher_number = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl)),
 		.server_name = SSL_is_server(ssl) ? server_name_of(ssl) : "",
 		.resumed = SSL_session_reused(ssl) == 1,
 		.peer_verified = peer && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(ssl) == X509_V_OK };
@@ -82,7 +83,6 @@ static enum tls_failure failure_of_reason(int reason)
 	case SSL_R_HTTP_REQUEST:
 	case SSL_R_HTTPS_PROXY_REQUEST:
 	case SSL_R_WRONG_VERSION_NUMBER:
-	case SSL_R_RECORD_TOO_SMALL:
 		return TLS_FAILURE_NOT_TLS;
 	case SSL_R_UNSUPPORTED_PROTOCOL:
 	case SSL_R_UNSUPPORTED_SSL_VERSION:
@@ -109,6 +109,36 @@ static enum tls_failure failure_of_reason(int reason)
 		return TLS_FAILURE_OWN;
 	default:
 		return TLS_FAILURE_PROTOCOL;
+	}
+}
+
+enum tls_distrust tls_distrust_of(SSL *ssl)
+{
+	switch (SSL_get_verify_result(ssl)) {
+	case X509_V_OK:
+		return TLS_DISTRUST_NOTHING;
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+		return TLS_DISTRUST_EXPIRED;
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+		return TLS_DISTRUST_NOT_YET;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		return TLS_DISTRUST_NAME;
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+		return TLS_DISTRUST_ISSUER;
+	case X509_V_ERR_CERT_REVOKED:
+		return TLS_DISTRUST_REVOKED;
+	case X509_V_ERR_UNABLE_TO_GET_CRL:
+	case X509_V_ERR_CRL_HAS_EXPIRED:
+	case X509_V_ERR_CRL_NOT_YET_VALID:
+		return TLS_DISTRUST_LIST;
+	default:
+		return TLS_DISTRUST_OTHER;
 	}
 }
 

@@ -53,7 +53,7 @@ int tls_files_list(const struct config *config, struct tls_files *out)
 	}
 	for (size_t i = 0; i < config->n_upstreams; i++) {
 		const struct upstream_tls_config *tls = &config->upstreams[i].tls;
-		if (!tls->enabled)
+		if (!upstream_has_tls(&config->upstreams[i]))
 			continue;
 		add(&files, FILE_CA, i, 0, tls->ca);
 		add(&files, FILE_UPSTREAM_CRL, i, 0, tls->crl);
@@ -98,7 +98,7 @@ static int read_open(int fd, struct tls_file *file)
 	return done > 0 ? 0 : ENODATA;
 }
 
-static void read_one(struct tls_file *file)
+void tls_file_read(struct tls_file *file)
 {
 	/* O_NONBLOCK: a FIFO under this name shall not hold us up. */
 	int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -118,7 +118,7 @@ int tls_files_read(const struct config *config, struct tls_files *out)
 	int error = tls_files_list(config, out);
 
 	for (size_t i = 0; !error && i < out->n; i++)
-		read_one(&out->files[i]);
+		tls_file_read(&out->files[i]);
 	return error;
 }
 

@@ -39,8 +39,9 @@ struct tls_files {
 
 /* Every file that is named, also those that cannot be read. 0 or -ENOMEM. */
 must_check int tls_files_read(const struct config *config, struct tls_files *out);
-/* The same without their bytes, for who wants the paths alone. */
+/* The same without their bytes, for who wants the paths alone, or reads them one by one. */
 must_check int tls_files_list(const struct config *config, struct tls_files *out);
+void tls_file_read(struct tls_file *file);
 /* What was read is overwritten first. */
 void tls_files_free(struct tls_files *files);
 

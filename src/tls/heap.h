@@ -57,4 +57,7 @@ static inline void heap_free(struct heap *heap)
 	*heap = (struct heap){ 0 };
 }
 
+/* Into a file that nothing was written into, and that nobody can change from then on. 0 or a negative errno. */
+must_check int heap_seal(const struct heap *heap, int fd);
+
 #endif

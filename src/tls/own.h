@@ -3,6 +3,7 @@
 #define AEGIS_TLS_OWN_H
 
 #include "config/config.h"
+#include "tls/kernel.h"
 #include "tls/openssl.h"
 #include "tls/tickets.h"
 #include "tls/tls.h"
@@ -19,7 +20,8 @@ struct tls_server {
 	const struct tls *tls;
 	uint32_t index; /* of the listener */
 	const struct listener_config *config;
-	SSL_CTX *ctx; /* sessions hold it, too */
+	SSL_CTX *ctx;             /* sessions hold it, too */
+	unsigned kernel_interest; /* see kernel_side.h */
 	struct tls_pair *pairs;
 	size_t n_pairs;
 	unsigned char alpn[256]; /* as the wire has it */
@@ -31,6 +33,7 @@ struct tls_peer {
 	const struct tls_client *client;
 	char name[256]; /* "" = none: it is neither asked for nor verified */
 	bool is_address;
+	bool was_asked; /* of checks: the server wanted a certificate of us */
 	SSL_SESSION *session;
 };
 
@@ -41,12 +44,15 @@ struct tls_client {
 	SSL_CTX *ctx;
 	unsigned char alpn[256];
 	unsigned alpn_length;
-	struct tls_peer *peers; /* one for each server */
+	unsigned kernel_interest; /* see kernel_side.h */
+	struct tls_peer *peers;   /* one for each server */
 };
 
 struct tls {
 	const struct config *config;
+	struct kernel_ability able;    /* of which use is made */
 	const struct tickets *tickets; /* NULL: OpenSSL's own, of this process alone */
+	bool for_checks;
 	struct vault vault;
 	struct tls_server **servers; /* one for each listener, NULL where it is plain */
 	struct tls_client **clients; /* one for each upstream, the same */

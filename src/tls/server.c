@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tls/kernel_side.h"
 #include "tls/offer.h"
 #include "tls/own.h"
 
@@ -51,10 +52,12 @@ static char *copy_name(const unsigned char *bytes, size_t length)
 /* One host name in a list of one (RFC 6066, section 3). */
 static int on_hello(SSL *ssl, int *alert, void *arg)
 {
+	const struct tls_server *server = arg;
 	const unsigned char *ext;
 	size_t length;
 
-	(void)arg;
+	if (unlikely(SSL_get_SSL_CTX(ssl) != server->ctx)) /* there are other certificates since it connected */
+		(void)SSL_set_SSL_CTX(ssl, server->ctx);
 	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ext, &length) != 1)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	*alert = SSL_AD_DECODE_ERROR;
@@ -99,6 +102,36 @@ static const struct vault_certificate *certificate_of(const struct tls_server *s
 	return vault_certificates(vault, &vault_listener(vault, server->index)->certificates) + (number - 1);
 }
 
+/* Has every client the same certificates, whatever name it asks for? */
+static bool is_without_choice(const struct vault *vault, const struct vault_listener *own)
+{
+	const struct vault_name *names = (const void *)vault_bytes(vault, &own->names);
+
+	for (uint64_t i = 0; i < own->names.length; i++)
+		if (names[i].name.length > 0 && memcmp(names[i].certificate, own->fallback, sizeof own->fallback) != 0)
+			return false;
+	return true;
+}
+
+/* Then sessions begin with them: OpenSSL checks a key and a certificate that it is given, and need not for each client. */
+static bool set_certificates(SSL_CTX *ctx, const struct vault *vault, const struct vault_listener *own)
+{
+	const struct vault_certificate *certificates = vault_certificates(vault, &own->certificates);
+	bool any = false;
+
+	for (size_t kind = 0; kind < N_VAULT_KINDS; kind++) {
+		struct tls_pair pair = { 0 };
+		if (own->fallback[kind] == 0)
+			continue;
+		any = pair_make(&pair, vault, &certificates[own->fallback[kind] - 1]) &&
+		      SSL_CTX_use_cert_and_key(ctx, pair.leaf, pair.key, pair.chain, 1) == 1;
+		pair_drop(&pair);
+		if (!any)
+			break;
+	}
+	return any;
+}
+
 /* All kinds that there are for the name: OpenSSL takes the one that the client can verify. */
 static int on_certificate(SSL *ssl, void *arg)
 {
@@ -118,6 +151,18 @@ static int on_certificate(SSL *ssl, void *arg)
 	return any;
 }
 
+/* Compared by its bytes: OpenSSL keeps a certificate that it was given by a pointer of its own. */
+static bool is_of(const X509 *leaf, const struct vault *vault, const struct vault_certificate *certificate)
+{
+	unsigned char *der = NULL;
+	int length = i2d_X509(leaf, &der);
+	bool same = length > 0 && (size_t)length == certificate->leaf.length &&
+	            memcmp(der, vault_bytes(vault, &certificate->leaf), certificate->leaf.length) == 0;
+
+	OPENSSL_free(der);
+	return same;
+}
+
 static int on_status(SSL *ssl, void *arg)
 {
 	struct tls_server *server = arg;
@@ -125,10 +170,10 @@ static int on_status(SSL *ssl, void *arg)
 	const X509 *leaf = SSL_get_certificate(ssl);
 
 	for (size_t kind = 0; kind < N_VAULT_KINDS; kind++) {
-		if (numbers[kind] == 0 || server->pairs[numbers[kind] - 1].leaf != leaf)
+		const struct vault_certificate *certificate = numbers[kind] ? certificate_of(server, numbers[kind]) : NULL;
+		if (!certificate || certificate->ocsp.length == 0 || !leaf || !is_of(leaf, &server->tls->vault, certificate))
 			continue;
-		const struct vault_certificate *certificate = certificate_of(server, numbers[kind]);
-		if (certificate->ocsp.length == 0 || certificate->ocsp_until <= (int64_t)time(NULL))
+		if (certificate->ocsp_until <= (int64_t)time(NULL))
 			break;
 		void *answer = OPENSSL_memdup(vault_bytes(&server->tls->vault, &certificate->ocsp), certificate->ocsp.length);
 		if (!answer)
@@ -196,19 +241,23 @@ static bool set_session_scope(const struct tls_server *server, SSL_CTX *ctx, con
 
 SSL_CTX *server_context(struct tls_server *server, const struct vault *vault, char *why, size_t size)
 {
+	const struct vault_listener *own = vault_listener(vault, server->index);
+	const bool is_settled = is_without_choice(vault, own);
 	SSL_CTX *ctx = NULL;
 
 	if (offer_context(&server->config->tls.offer, true, &ctx, why, size))
 		return NULL;
-	if (!ask_for_certificate(server, ctx, vault) || !set_session_scope(server, ctx, vault) || !server_use_tickets(server, ctx)) {
+	if (!ask_for_certificate(server, ctx, vault) || !set_session_scope(server, ctx, vault) || !server_use_tickets(server, ctx) ||
+	        (is_settled && !set_certificates(ctx, vault, own))) {
 		(void)snprintf(why, size, "OpenSSL: %s", ERR_peek_error() ? ERR_reason_error_string(ERR_peek_error()) : "out of memory");
 		ERR_clear_error();
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
-	SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
+	SSL_CTX_set_client_hello_cb(ctx, on_hello, server);
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_name);
-	SSL_CTX_set_cert_cb(ctx, on_certificate, server);
+	if (!is_settled)
+		SSL_CTX_set_cert_cb(ctx, on_certificate, server);
 	SSL_CTX_set_tlsext_status_cb(ctx, on_status);
 	SSL_CTX_set_tlsext_status_arg(ctx, server);
 	if (server->alpn_length > 0)
@@ -238,6 +287,7 @@ int server_new(const struct tls *tls, uint32_t index, struct tls_server **out, c
 	server->tls = tls;
 	server->index = index;
 	server->config = &tls->config->listeners[index];
+	server->kernel_interest = KERNEL_INTEREST;
 	server->alpn_length = (unsigned)offer_alpn(server->config->tls.offer.alpn, server->alpn);
 	server->n_pairs = server->config->tls.n_certificates;
 	server->pairs = calloc(server->n_pairs, sizeof *server->pairs);
@@ -263,6 +313,8 @@ void server_free(struct tls_server *server)
 
 SSL *tls_server_session(struct tls_server *server)
 {
+	if (kernel_is_able(&server->tls->able))
+		kernel_side_expect(server->ctx, &server->kernel_interest, server->tls->config->tls.ktls_from_bytes == 0);
 	SSL *ssl = SSL_new(server->ctx);
 
 	if (!ssl)

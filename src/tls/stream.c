@@ -4,13 +4,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/clock.h"
+#include "tls/kernel_side.h"
 #include "tls/openssl.h"
 
-/* After a silence the first records are small: whoever is far away can use each as it comes, while one of 16 kB is of no use before all of
- * it is there, which takes a round trip more at first. */
-enum { SMALL_RECORD = 1360, SMALL_UNTIL = 16 * 1024 };
-#define SILENCE_NS NS_PER_S
 /* So many messages without data in a row (key updates), of what came at once, are no conversation any more. */
 enum { SILENT_MESSAGES = 64 };
 
@@ -46,9 +42,15 @@ static int read_desk(struct tls_stream *stream, char *to, int size)
 	return (int)count;
 }
 
+/* Each write is a record. */
 static int write_desk(struct tls_stream *stream, const char *bytes, int count)
 {
 	struct tls_desk *desk = stream->desk;
+	if (unlikely(stream->kernel)) {
+		if (stream->in_kernel)
+			return count; /* the kernel makes its own of it */
+		kernel_side_note(stream->kernel, bytes, (size_t)count);
+	}
 	if ((uint32_t)count > TLS_OUT_BYTES - desk->out_end) {
 		stream->error = EAGAIN;
 		return -1;
@@ -133,8 +135,24 @@ static void clear_errors(void)
 static void on_alert(const SSL *ssl, int where, int value)
 {
 	struct tls_stream *stream = BIO_get_data(SSL_get_rbio(ssl));
-	if ((where & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT && (value & 0xff) != SSL_AD_CLOSE_NOTIFY)
+	if ((value & 0xff) == SSL_AD_CLOSE_NOTIFY)
+		return;
+	if ((where & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT)
 		stream->alert = (uint8_t)value;
+	else if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT)
+		stream->heard = (uint8_t)value;
+}
+
+/* A client of TLS 1.3 gets its ticket in front of the first bytes that there are for it, and in the same segment. By itself it is one that
+ * a client which only sends does not read: what such a client sent may be lost by the RST that its kernel answers it with. Not put off are
+ * tickets with a client's certificate in them, which may not fit beside those bytes, and those of streams that the kernel encrypts from
+ * the first byte on. With TLS 1.2 a ticket is a part of the handshake. */
+static void put_off_ticket(struct tls_stream *stream)
+{
+	const struct tls_desk *desk = stream->desk;
+	bool may_wait = SSL_is_server(stream->ssl) && SSL_get_verify_mode(stream->ssl) == SSL_VERIFY_NONE &&
+	                (desk->kernel_from > 0 || !kernel_is_able(&desk->able));
+	stream->owes_ticket = may_wait && SSL_get_num_tickets(stream->ssl) > 0 && SSL_set_num_tickets(stream->ssl, 0) == 1;
 }
 
 int tls_stream_open(struct tls_stream *stream, struct tls_desk *desk, struct ssl_st *ssl, int fd)
@@ -153,11 +171,16 @@ int tls_stream_open(struct tls_stream *stream, struct tls_desk *desk, struct ssl
 	SSL_clear_mode(ssl, SSL_MODE_AUTO_RETRY | SSL_MODE_ENABLE_PARTIAL_WRITE);
 	SSL_set_read_ahead(ssl, 1); /* or each record would be read in two pieces */
 	SSL_set_info_callback(ssl, on_alert);
-	return 0;
+	put_off_ticket(stream);
+	int error = unlikely(kernel_is_able(&desk->able)) ? kernel_side_begin(stream) : 0;
+	if (error)
+		tls_stream_close(stream);
+	return error;
 }
 
 void tls_stream_close(struct tls_stream *stream)
 {
+	kernel_side_drop(stream);
 	SSL_free(stream->ssl);
 	*stream = (struct tls_stream){ 0 };
 }
@@ -239,24 +262,18 @@ enum tls_state tls_stream_decrypt(struct tls_stream *stream, char *plain, size_t
 	return TLS_MORE;
 }
 
-/* How much of it the next record takes. */
-static size_t record_bytes(struct tls_stream *stream, size_t count)
-{
-	if (likely(stream->written >= SMALL_UNTIL))
-		return count;
-	size_t most = count < SMALL_RECORD ? count : SMALL_RECORD;
-	stream->written += (uint32_t)most;
-	return most;
-}
-
 bool tls_stream_encrypt(struct tls_stream *stream, const char *bytes, size_t count, uint64_t now_ns)
 {
-	if (now_ns - stream->wrote_ns >= SILENCE_NS)
-		stream->written = 0;
-	stream->wrote_ns = now_ns;
+	tls_stream_note_time(stream, now_ns);
+	if (unlikely(stream->kernel) && stream->burst < stream->desk->kernel_from)
+		stream->burst += (uint32_t)count;
 	clear_errors();
+	if (unlikely(stream->owes_ticket)) {
+		stream->owes_ticket = false;
+		(void)SSL_new_session_ticket(stream->ssl); /* which the next write sends; with TLS 1.2 nothing */
+	}
 	while (count > 0) {
-		size_t written, most = record_bytes(stream, count);
+		size_t written, most = tls_record_bytes(stream, count);
 		if (!SSL_write_ex(stream->ssl, bytes, most, &written))
 			return false;
 		bytes += written;
@@ -280,6 +297,11 @@ void tls_stream_farewell(struct tls_stream *stream)
 	if (!stream->at_desk || !SSL_is_init_finished(stream->ssl))
 		return;
 	tls_stream_end(stream);
+	if (stream->in_kernel) {
+		int error = tls_stream_say(stream, true);
+		(void)error; /* as below */
+		return;
+	}
 	const char *bytes = tls_desk_output(stream->desk, &count);
 	if (count > 0 && send(stream->fd, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return; /* without room, or without anybody there: it will look cut off, as it is */

@@ -83,3 +83,34 @@ bool tls_stream_holds(const struct tls_stream *stream)
 	(void)stream;
 	return false;
 }
+
+bool tls_stream_to_kernel(struct tls_stream *stream)
+{
+	(void)stream;
+	return false;
+}
+
+ssize_t tls_stream_send(struct tls_stream *stream, const char *bytes, size_t count, uint64_t now_ns)
+{
+	(void)stream;
+	(void)bytes;
+	(void)count;
+	(void)now_ns;
+	errno = ENOSYS;
+	return -1;
+}
+
+int tls_stream_say(struct tls_stream *stream, bool last_words)
+{
+	(void)stream;
+	(void)last_words;
+	return -ENOSYS;
+}
+
+int tls_stream_held(struct tls_stream *stream, uint64_t now_ns, uint64_t *look_again_ns)
+{
+	(void)stream;
+	(void)now_ns;
+	(void)look_again_ns;
+	return 0;
+}

@@ -19,11 +19,11 @@ static int make_all(struct tls *tls, char *why, size_t size)
 	const struct config *config = tls->config;
 	int error = 0;
 
-	for (uint32_t i = 0; i < config->n_listeners && !error; i++)
+	for (uint32_t i = 0; i < config->n_listeners && !error && !tls->for_checks; i++)
 		if (config->listeners[i].tls.enabled && config->listeners[i].protocol == PROTOCOL_TCP)
 			error = server_new(tls, i, &tls->servers[i], why, size);
 	for (uint32_t i = 0; i < config->n_upstreams && !error; i++)
-		if (config->upstreams[i].tls.enabled)
+		if (tls->for_checks ? config->upstreams[i].health.tls : config->upstreams[i].tls.enabled)
 			error = client_new(tls, i, &tls->clients[i], why, size);
 	return error;
 }
@@ -37,20 +37,16 @@ static int map_vault(const struct config *config, int fd, struct vault *out, cha
 	return error;
 }
 
-int tls_new(const struct config *config, int vault_fd, const struct tickets *tickets, struct tls **out, char *why, size_t size)
+/* As `like`, but for what is in the vault. */
+static int make(const struct tls *like, int vault_fd, struct tls **out, char *why, size_t size)
 {
-	struct tls *tls;
+	const struct config *config = like->config;
+	struct tls *tls = malloc(sizeof *tls);
 	int error = -ENOMEM;
 
-	if (!vault_is_needed(config)) {
-		*out = NULL;
-		return 0;
-	}
 	(void)snprintf(why, size, "out of memory");
-	tls = calloc(1, sizeof *tls);
 	if (tls) {
-		tls->config = config;
-		tls->tickets = tickets;
+		*tls = *like;
 		tls->servers = calloc(config->n_listeners, sizeof(struct tls_server *));
 		tls->clients = calloc(config->n_upstreams, sizeof(struct tls_client *));
 	}
@@ -63,6 +59,26 @@ int tls_new(const struct config *config, int vault_fd, const struct tickets *tic
 		return error;
 	}
 	*out = tls;
+	return 0;
+}
+
+int tls_new(const struct config *config, int vault_fd, const struct tickets *tickets, struct tls **out, char *why, size_t size)
+{
+	struct tls like = { .config = config, .tickets = tickets };
+
+	if (config->tls.ktls && vault_is_needed(config))
+		like.able = kernel_probe("");
+	if (vault_is_needed(config))
+		return make(&like, vault_fd, out, why, size);
+	*out = NULL;
+	return 0;
+}
+
+int tls_new_for_checks(const struct config *config, int excerpt_fd, struct tls **out, char *why, size_t size)
+{
+	if (vault_has_excerpt(config))
+		return make(&(struct tls){ .config = config, .for_checks = true }, excerpt_fd, out, why, size);
+	*out = NULL;
 	return 0;
 }
 
@@ -148,4 +164,9 @@ struct tls_server *tls_server_of(const struct tls *tls, uint32_t listener)
 struct tls_client *tls_client_of(const struct tls *tls, uint32_t upstream)
 {
 	return tls ? tls->clients[upstream] : NULL;
+}
+
+struct kernel_ability tls_kernel_ability(const struct tls *tls)
+{
+	return tls ? tls->able : (struct kernel_ability){ 0 };
 }

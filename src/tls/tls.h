@@ -18,6 +18,7 @@
 
 #include "base/attr.h"
 #include "config/config.h"
+#include "tls/kernel.h"
 
 struct ssl_st;
 struct tickets;
@@ -32,6 +33,9 @@ bool tls_available(char *text, size_t size);
  * that. tickets: NULL = this process alone can resume its sessions. 0 and *out, which is NULL where no setting needs TLS, or a negative
  * errno and why, a sentence. */
 must_check int tls_new(const struct config *config, int vault_fd, const struct tickets *tickets, struct tls **out, char *why, size_t size);
+/* The same for who checks servers, with an excerpt of a vault (vault_excerpt()): a struct tls_client for each upstream whose checks speak
+ * TLS, and nothing else. Its sessions are never resumed: a server shows its certificate in a full handshake only. */
+must_check int tls_new_for_checks(const struct config *config, int excerpt_fd, struct tls **out, char *why, size_t size);
 /* Other certificates for the same settings: sessions that begin from now on have them. 0, or a negative errno and why: nothing changed. */
 must_check int tls_renew(struct tls *tls, int vault_fd, char *why, size_t size);
 void tls_free(struct tls *tls);
@@ -39,6 +43,9 @@ void tls_free(struct tls *tls);
 /* Of a listener or an upstream, by its index in the settings; NULL where it is plain, or tls is NULL. */
 struct tls_server *tls_server_of(const struct tls *tls, uint32_t listener);
 struct tls_client *tls_client_of(const struct tls *tls, uint32_t upstream);
+
+/* What the kernel may take over of sessions (see tls/stream.h); nothing where tls is NULL. */
+struct kernel_ability tls_kernel_ability(const struct tls *tls);
 
 /* A session with a client, before the handshake. NULL: out of memory. */
 struct ssl_st *tls_server_session(struct tls_server *server);
@@ -48,10 +55,16 @@ struct ssl_st *tls_server_session(struct tls_server *server);
  * memory. */
 struct ssl_st *tls_client_session(struct tls_client *client, uint32_t server, const unsigned char *alpn, size_t alpn_length);
 
+/* Of checks, whose alpn goes before that of the settings: whom the session with this server asks for, "" = nobody; whether the server
+ * wanted a certificate of us in the last one, which it may refuse after the handshake is over (TLS 1.3). */
+const char *tls_client_name(const struct tls_client *client, uint32_t server);
+must_check bool tls_client_was_asked(const struct tls_client *client, uint32_t server);
+
 /* Of a session after its handshake. The texts live as long as the session; nothing in them but printable ASCII, but for alpn. */
 struct tls_facts {
 	const char *version; /* "TLSv1.3" */
 	const char *cipher;
+	uint16_t cipher_number;  /* in the registry of TLS */
 	const char *server_name; /* that the client asked for, "" = none */
 	const unsigned char *alpn;
 	size_t alpn_length; /* 0 = none */
@@ -63,6 +76,21 @@ void tls_facts(struct ssl_st *ssl, struct tls_facts *out);
 /* Who the peer is by its verified certificate: the common name, else the first DNS name or mail address, else the subject in one line; ""
  * where there is none. What is not printable ASCII is escaped. Returns out. */
 const char *tls_peer_name(struct ssl_st *ssl, char *out, size_t size);
+
+/* What is wrong with a certificate. */
+enum tls_distrust {
+	TLS_DISTRUST_NOTHING, /* or it came not so far */
+	TLS_DISTRUST_EXPIRED,
+	TLS_DISTRUST_NOT_YET,
+	TLS_DISTRUST_NAME,   /* it is for another one */
+	TLS_DISTRUST_ISSUER, /* of nobody who is trusted */
+	TLS_DISTRUST_REVOKED,
+	TLS_DISTRUST_LIST, /* there is no revocation list that is in force */
+	TLS_DISTRUST_OTHER,
+	N_TLS_DISTRUSTS
+};
+/* Of the peer's, after a handshake that failed. */
+enum tls_distrust tls_distrust_of(struct ssl_st *ssl);
 
 /* Why a call failed with SSL_ERROR_SSL. */
 enum tls_failure {

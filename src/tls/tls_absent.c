@@ -86,3 +86,34 @@ enum tls_failure tls_failure_of(struct ssl_st *ssl, char *text, size_t size)
 	(void)snprintf(text, size, "%s", why_not);
 	return TLS_FAILURE_OWN;
 }
+
+struct kernel_ability tls_kernel_ability(const struct tls *tls)
+{
+	(void)tls;
+	return (struct kernel_ability){ 0 };
+}
+
+int tls_new_for_checks(const struct config *config, int excerpt_fd, struct tls **out, char *why, size_t size)
+{
+	return tls_new(config, excerpt_fd, NULL, out, why, size);
+}
+
+const char *tls_client_name(const struct tls_client *client, uint32_t server)
+{
+	(void)client;
+	(void)server;
+	return "";
+}
+
+bool tls_client_was_asked(const struct tls_client *client, uint32_t server)
+{
+	(void)client;
+	(void)server;
+	return false;
+}
+
+enum tls_distrust tls_distrust_of(struct ssl_st *ssl)
+{
+	(void)ssl;
+	return TLS_DISTRUST_NOTHING;
+}

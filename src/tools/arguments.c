@@ -15,6 +15,24 @@ int arguments_wrong(const char *program, const char *format, const char *what)
 	return ARGUMENTS_BAD;
 }
 
+int arguments_general(const char *program, const char *usage, int option, const char *word)
+{
+	switch (option) {
+	case 'h':
+		fputs(usage, stdout);
+		return ARGUMENTS_OK;
+	case 'V':
+		printf("%s %s\n", program, PACKAGE_VERSION);
+		return ARGUMENTS_OK;
+	case '?':
+		return arguments_wrong(program, "there is no option %s", word);
+	case ':':
+		return arguments_wrong(program, "a value is missing after %s", word);
+	default:
+		return -1;
+	}
+}
+
 int arguments_count(const char *program, const char *text, uint64_t most, uint64_t *out)
 {
 	size_t length = strlen(text);
@@ -44,6 +62,12 @@ int arguments_seconds(const char *program, const char *text, uint64_t *out_ns)
 	if (code < 0)
 		*out_ns = (uint64_t)(seconds * (double)NS_PER_S);
 	return code;
+}
+
+int arguments_sources(const char *program, const char *text, struct source_range *out)
+{
+	return source_range_parse(text, out) ? -1
+	                                     : arguments_wrong(program, "\"%s\" is not a range of IPv4 addresses as in 127.0.0.0/8", text);
 }
 
 static int resolve(const char *program, const struct endpoint *endpoint, int socket_type, struct addr *out)

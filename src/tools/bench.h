@@ -18,6 +18,7 @@
 #include "tools/bench_histogram.h"
 #include "tools/bench_message.h"
 #include "tools/bench_rows.h"
+#include "tools/sleeper.h"
 #include "tools/source_range.h"
 
 enum bench_exit { BENCH_OK = 0, BENCH_ARGUMENTS = 1, BENCH_START = 2, BENCH_FAILED = 3 };
@@ -128,7 +129,7 @@ struct load {
 	const struct message *message;
 	struct tally *tally;
 	struct rows rows;
-	int epoll_fd, timer_fd;
+	struct sleeper sleeper;
 	uint64_t now_ns;
 	uint64_t progress_ns; /* when a client last ended a message or an opening */
 	/* opening */

@@ -158,7 +158,7 @@ static int watch(const struct load *load, struct client *client, uint32_t events
 	if ((client->watched & events) == events)
 		return 0;
 	struct epoll_event event = { .events = events | EPOLLRDHUP | EPOLLET, .data = { .ptr = client } };
-	if (epoll_ctl(load->epoll_fd, client->watched != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, client->fd, &event) < 0)
+	if (epoll_ctl(load->sleeper.epoll_fd, client->watched != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, client->fd, &event) < 0)
 		return -errno;
 	client->watched = events;
 	return 0;

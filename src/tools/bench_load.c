@@ -2,12 +2,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "tools/bench.h"
+#include "tools/processes.h"
 
 /* More connections at once than this would overflow the backlog of a listener, and wait a second for the next try. */
 enum { OPENS_AT_ONCE = 256, EVENTS_PER_TURN = 256, LONGEST_SLEEP_MS = 100 };
@@ -97,10 +96,8 @@ static int sleep_ms(struct load *load)
 	if (load->ready.first != NULL)
 		return 0;
 	uint64_t due = next_due_ns(load);
-	if (due < load->now_ns + LONGEST_SLEEP_MS * NS_PER_MS) {
-		struct itimerspec at = { .it_value = { .tv_sec = (time_t)(due / NS_PER_S), .tv_nsec = (long)(due % NS_PER_S) } };
-		ensure(timerfd_settime(load->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
-	}
+	if (due < load->now_ns + LONGEST_SLEEP_MS * NS_PER_MS)
+		sleeper_wake_at(&load->sleeper, due);
 	int ms = LONGEST_SLEEP_MS;
 	if (load->resting.first != NULL) {
 		uint64_t wake = load->resting.first->rest_ns;
@@ -112,10 +109,10 @@ static int sleep_ms(struct load *load)
 static int take_events(struct load *load, int timeout_ms)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
-	int n = epoll_wait(load->epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
+	int n = epoll_wait(load->sleeper.epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
 	load->now_ns = clock_now_ns();
 	for (int i = 0; i < n; i++)
-		if (events[i].data.ptr != NULL) /* NULL: the timer, which need not be read with edge triggering */
+		if (events[i].data.ptr != NULL) /* NULL: the timer */
 			client_on_events(load, events[i].data.ptr, events[i].events);
 	return n;
 }
@@ -169,19 +166,10 @@ static bool load_stuck(const struct load *load)
 	return load->now_ns > since && load->now_ns - since > load->plan->timeout_ns;
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct rusage usage;
-	if (getrusage(RUSAGE_SELF, &usage) < 0)
-		return 0;
-	uint64_t us = (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_S + us * NS_PER_US;
-}
-
 static void load_run(struct load *load, uint64_t start_ns)
 {
 	const struct plan *plan = load->plan;
-	uint64_t cpu_before_ns = cpu_ns();
+	uint64_t cpu_before_ns = processes_cpu_ns();
 	load->start_ns = start_ns;
 	load->warm_ns = start_ns + plan->warmup_ns;
 	load->end_ns = plan->run_ns > 0 ? load->warm_ns + plan->run_ns : UINT64_MAX;
@@ -201,7 +189,7 @@ static void load_run(struct load *load, uint64_t start_ns)
 	for (uint32_t i = 0; i < load->n && !load->refused; i++)
 		if (!load->clients[i].done)
 			client_give_up(load, &load->clients[i]);
-	load->tally->cpu_ns = cpu_ns() - cpu_before_ns;
+	load->tally->cpu_ns = processes_cpu_ns() - cpu_before_ns;
 }
 
 /* --- from first to last ----------------------------------------------------------- */
@@ -210,11 +198,8 @@ static int load_init(struct load *load, uint32_t first, uint32_t n)
 {
 	load->n = n;
 	load->clients = calloc(n, sizeof *load->clients);
-	load->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	load->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data = { .ptr = NULL } };
-	if (load->clients == NULL || load->epoll_fd < 0 || load->timer_fd < 0 ||
-	        epoll_ctl(load->epoll_fd, EPOLL_CTL_ADD, load->timer_fd, &event) < 0)
+	int error = sleeper_open(&load->sleeper);
+	if (load->clients == NULL || error)
 		return -ENOMEM;
 	list_init(&load->ready);
 	list_init(&load->resting);
@@ -233,10 +218,7 @@ static void load_free(struct load *load)
 			close(load->clients[i].fd);
 	}
 	free(load->clients);
-	if (load->epoll_fd >= 0)
-		close(load->epoll_fd);
-	if (load->timer_fd >= 0)
-		close(load->timer_fd);
+	sleeper_close(&load->sleeper);
 	free(load);
 }
 

@@ -2,20 +2,15 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "os/privileges.h"
 #include "tools/bench.h"
-
-/* Descriptors that a load process needs beside those of its connections. */
-enum { OTHER_DESCRIPTORS = 32, WANTED_DESCRIPTORS = 1 << 20 };
+#include "tools/processes.h"
 
 struct worker {
 	pid_t pid;
@@ -49,14 +44,8 @@ static bool make_message(struct bench *bench)
 static bool prepare(struct bench *bench)
 {
 	const struct plan *plan = &bench->plan;
-	uint64_t most = privileges_raise_descriptors(WANTED_DESCRIPTORS);
-	uint64_t each = (plan->clients + plan->processes - 1) / plan->processes;
-	if (each + OTHER_DESCRIPTORS > most) {
-		fprintf(stderr,
-		        "aegis-bench: %" PRIu32 " connections need --processes %" PRIu64 ": a process may have %" PRIu64 " open files\n",
-		        plan->clients, plan->clients / (most > OTHER_DESCRIPTORS ? most - OTHER_DESCRIPTORS : 1) + 1, most);
+	if (!processes_have_descriptors("aegis-bench", "connections", plan->clients, plan->processes))
 		return false;
-	}
 	bench->rows_fd = plan->csv != NULL ? rows_create(plan->csv, "connection") : -1;
 	if (plan->csv != NULL && bench->rows_fd < 0) {
 		fprintf(stderr, "aegis-bench: %s: %s\n", plan->csv, strerror(-bench->rows_fd));
@@ -77,11 +66,8 @@ static bool fork_worker(struct bench *bench, uint32_t i, uint32_t first, uint32_
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return false;
-	pid_t parent = getpid(), pid = fork();
+	pid_t pid = processes_fork();
 	if (pid == 0) {
-		/* A load without its parent has nobody to report to. */
-		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
-			_exit(BENCH_START);
 		close(pair[0]);
 		for (uint32_t other = 0; other < i; other++)
 			close(bench->workers[other].channel);
@@ -102,7 +88,7 @@ static uint32_t fork_all(struct bench *bench)
 	const struct plan *plan = &bench->plan;
 	uint32_t first = 0;
 	for (uint32_t i = 0; i < plan->processes; i++) {
-		uint32_t n = plan->clients / plan->processes + (i < plan->clients % plan->processes);
+		uint32_t n = processes_share(plan->clients, plan->processes, i);
 		if (!fork_worker(bench, i, first, n)) {
 			fprintf(stderr, "aegis-bench: cannot start load process %" PRIu32 ": %s\n", i + 1, strerror(errno));
 			return i;
@@ -169,11 +155,7 @@ static int conduct(struct bench *bench)
 	for (uint32_t i = 0; i < plan->processes; i++)
 		well = send(bench->workers[i].channel, &start_ns, sizeof start_ns, MSG_NOSIGNAL) == (ssize_t)sizeof start_ns && well;
 	for (uint32_t i = 0; i < plan->processes; i++) {
-		int status = 0;
-		pid_t pid;
-		while ((pid = waitpid(bench->workers[i].pid, &status, 0)) < 0 && errno == EINTR)
-			;
-		well = pid > 0 && status == 0 && well;
+		well = processes_ended_well(bench->workers[i].pid) && well;
 		bench->workers[i].pid = 0;
 	}
 	if (nothing_opened(bench))

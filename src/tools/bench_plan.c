@@ -135,9 +135,7 @@ static int take_option(int option, const char *value, struct plan *plan, struct 
 	case OPTION_TIMEOUT:
 		return arguments_seconds(program, value, &plan->timeout_ns);
 	case OPTION_SOURCES:
-		if (!source_range_parse(value, &plan->sources))
-			return wrong("\"%s\" is not a range of IPv4 addresses as in 127.0.0.0/8", value);
-		return -1;
+		return arguments_sources(program, value, &plan->sources);
 	default:
 		return -1;
 	}
@@ -218,12 +216,9 @@ int plan_read(struct plan *plan, int argc, char **argv)
 	*plan = (struct plan){ .path = "/", .payload_bytes = default_payload, .timeout_ns = 30 * NS_PER_S };
 	int option, code;
 	while ((option = getopt_long(argc, argv, ":m:c:n:d:p:jhV", long_options, NULL)) != -1) {
-		if (option == 'h' || option == 'V') {
-			fputs(option == 'h' ? usage : "aegis-bench " PACKAGE_VERSION "\n", stdout);
-			return BENCH_OK;
-		}
-		if (option == '?' || option == ':')
-			return wrong(option == '?' ? "there is no option %s" : "a value is missing after %s", argv[optind - 1]);
+		code = arguments_general(program, usage, option, argv[optind - 1]);
+		if (code >= 0)
+			return code;
 		take_switch(option, optarg, plan, &words);
 		code = take_option(option, optarg, plan, &words);
 		if (code >= 0)

@@ -20,6 +20,7 @@
 #include "tools/bench_message.h"
 #include "tools/bench_rows.h"
 #include "tools/blast_track.h"
+#include "tools/sleeper.h"
 #include "tools/source_range.h"
 
 enum blast_exit { BLAST_OK = 0, BLAST_ARGUMENTS = 1, BLAST_START = 2, BLAST_FAILED = 3 };
@@ -127,7 +128,7 @@ struct blast {
 	const struct message *message;
 	struct blast_tally *tally;
 	struct rows rows;
-	int epoll_fd, timer_fd;
+	struct sleeper sleeper;
 	uint64_t now_ns;
 	uint64_t start_ns, warm_ns, end_ns; /* warm_ns: datagrams from then on count; end_ns: none is sent from then on */
 	uint64_t last_sent_ns, last_answer_ns;
@@ -170,8 +171,8 @@ void blast_free_boxes(struct blast *blast);
 uint32_t blast_send(struct blast *blast, struct blast_flow *flow, uint32_t n, uint64_t sent_ns);
 /* Take what came, as much as one call brings. */
 void blast_receive(struct blast *blast, struct blast_flow *flow);
-/* Give up what is awaited since before_ns or longer; the oldest one, whenever it was sent. */
-void blast_give_up(struct blast *blast, struct blast_flow *flow, uint64_t before_ns);
+/* Give up what is awaited for lost_after or longer; the oldest one, whenever it was sent. */
+void blast_give_up(struct blast *blast, struct blast_flow *flow);
 void blast_give_up_oldest(struct blast *blast, struct blast_flow *flow);
 
 /* For counts that belong to no datagram, after the warm-up. */

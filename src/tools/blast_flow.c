@@ -48,8 +48,8 @@ int blast_open(struct blast *blast, struct blast_flow *flow)
 	int rc = fd < 0 ? -errno : set_options(plan, fd);
 	if (rc == 0)
 		rc = source_range_bind(&plan->sources, flow->id, fd);
-	if (rc == 0 &&
-	        (connect(fd, &plan->target.sa, plan->target.length) < 0 || epoll_ctl(blast->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0))
+	if (rc == 0 && (connect(fd, &plan->target.sa, plan->target.length) < 0 ||
+	                       epoll_ctl(blast->sleeper.epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0))
 		rc = -errno;
 	if (rc < 0) {
 		blast->tally->unopened++;
@@ -258,6 +258,26 @@ static void take_message(struct blast *blast, struct blast_flow *flow, int i)
 		take_answer(blast, flow, bytes + at, whole - at < each ? whole - at : each);
 }
 
+static bool give_one_up(struct blast *blast, struct blast_flow *flow, uint64_t before_ns)
+{
+	uint64_t sequence, sent_ns;
+	if (!track_give_up(&flow->track, before_ns, &sequence, &sent_ns))
+		return false;
+	count_now(&blast->tally->lost_now, 1);
+	if (sent_ns >= blast->warm_ns) {
+		blast->tally->lost++;
+		add_row(blast, flow, sequence, sent_ns, false);
+	}
+	return true;
+}
+
+void blast_give_up(struct blast *blast, struct blast_flow *flow)
+{
+	uint64_t after_ns = blast->plan->lost_after_ns;
+	while (flow->track.awaited > 0 && blast->now_ns > after_ns && give_one_up(blast, flow, blast->now_ns - after_ns))
+		;
+}
+
 void blast_receive(struct blast *blast, struct blast_flow *flow)
 {
 	struct blast_inbox *inbox = &blast->inbox;
@@ -274,27 +294,9 @@ void blast_receive(struct blast *blast, struct blast_flow *flow)
 		return;
 	}
 	blast->now_ns = clock_now_ns();
+	blast_give_up(blast, flow); /* late is late, also where we were not there to see it */
 	for (int i = 0; i < got; i++)
 		take_message(blast, flow, i);
-}
-
-static bool give_one_up(struct blast *blast, struct blast_flow *flow, uint64_t before_ns)
-{
-	uint64_t sequence, sent_ns;
-	if (!track_give_up(&flow->track, before_ns, &sequence, &sent_ns))
-		return false;
-	count_now(&blast->tally->lost_now, 1);
-	if (sent_ns >= blast->warm_ns) {
-		blast->tally->lost++;
-		add_row(blast, flow, sequence, sent_ns, false);
-	}
-	return true;
-}
-
-void blast_give_up(struct blast *blast, struct blast_flow *flow, uint64_t before_ns)
-{
-	while (give_one_up(blast, flow, before_ns))
-		;
 }
 
 void blast_give_up_oldest(struct blast *blast, struct blast_flow *flow)

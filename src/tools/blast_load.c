@@ -2,12 +2,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "tools/blast.h"
+#include "tools/processes.h"
 
 /* New flows are not all begun at once: whoever is in between makes a session for each of them. */
 enum { BEGIN_AT_ONCE = 64, EVENTS_PER_TURN = 64, BURSTS_PER_TURN = 64 };
@@ -172,8 +171,7 @@ static void look_for_lost(struct blast *blast)
 	blast->next_look_ns = blast->now_ns + each;
 	for (uint32_t i = 0; i < blast->n; i++) {
 		struct blast_flow *flow = &blast->flows[i];
-		if (flow->track.awaited > 0 && blast->now_ns > blast->plan->lost_after_ns)
-			blast_give_up(blast, flow, blast->now_ns - blast->plan->lost_after_ns);
+		blast_give_up(blast, flow);
 		if (flow->active)
 			step(blast, flow);
 	}
@@ -189,21 +187,19 @@ static int sleep_ms(struct blast *blast)
 		wake_ns = blast->end_ns;
 	if (due_ns <= blast->now_ns || wake_ns <= blast->now_ns)
 		return 0;
-	if (due_ns < wake_ns) {
-		struct itimerspec at = { .it_value = { .tv_sec = (time_t)(due_ns / NS_PER_S), .tv_nsec = (long)(due_ns % NS_PER_S) } };
-		ensure(timerfd_settime(blast->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
-	}
+	if (due_ns < wake_ns)
+		sleeper_wake_at(&blast->sleeper, due_ns);
 	return (int)((wake_ns - blast->now_ns) / NS_PER_MS) + 1;
 }
 
 static int take_events(struct blast *blast, int timeout_ms)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
-	int n = epoll_wait(blast->epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
+	int n = epoll_wait(blast->sleeper.epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
 	blast->now_ns = clock_now_ns();
 	for (int i = 0; i < n; i++) {
 		struct blast_flow *flow = events[i].data.ptr;
-		if (flow == NULL) /* the timer, which need not be read with edge triggering */
+		if (flow == NULL) /* the timer */
 			continue;
 		blast_receive(blast, flow);
 		if (flow->active)
@@ -222,19 +218,10 @@ static void turn(struct blast *blast)
 		begin_turns(blast);
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct rusage usage;
-	if (getrusage(RUSAGE_SELF, &usage) < 0)
-		return 0;
-	uint64_t us = (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_S + us * NS_PER_US;
-}
-
 static void run(struct blast *blast, uint64_t start_ns)
 {
 	const struct blast_plan *plan = blast->plan;
-	uint64_t cpu_before_ns = cpu_ns();
+	uint64_t cpu_before_ns = processes_cpu_ns();
 	blast->start_ns = start_ns;
 	blast->warm_ns = start_ns + plan->warmup_ns;
 	blast->end_ns = plan->run_ns > 0 ? blast->warm_ns + plan->run_ns : UINT64_MAX;
@@ -247,7 +234,7 @@ static void run(struct blast *blast, uint64_t start_ns)
 	while (take_events(blast, LAST_LOOK_MS) > 0)
 		;
 	blast->tally->end_ns = blast->last_sent_ns > blast->last_answer_ns ? blast->last_sent_ns : blast->last_answer_ns;
-	blast->tally->cpu_ns = cpu_ns() - cpu_before_ns;
+	blast->tally->cpu_ns = processes_cpu_ns() - cpu_before_ns;
 }
 
 /* --- from first to last ----------------------------------------------------------- */
@@ -284,12 +271,9 @@ static int init(struct blast *blast, uint32_t first, uint32_t n)
 	blast->first_flow = first;
 	blast->end = &blast->first;
 	blast->at_once = (uint32_t)(((uint64_t)plan->at_once * n + plan->flows - 1) / plan->flows);
-	blast->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	blast->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data = { .ptr = NULL } };
-	if (blast->epoll_fd < 0 || blast->timer_fd < 0 || epoll_ctl(blast->epoll_fd, EPOLL_CTL_ADD, blast->timer_fd, &event) < 0)
-		return -errno;
-	int rc = make_flows(blast, first);
+	int rc = sleeper_open(&blast->sleeper);
+	if (rc == 0)
+		rc = make_flows(blast, first);
 	if (rc == 0)
 		rc = blast_make_boxes(blast);
 	/* All of them now, so that the run does nothing but send and receive; who needs a new one often gets it when it is its turn. */
@@ -305,10 +289,7 @@ static void fini(struct blast *blast)
 	blast_free_boxes(blast);
 	free(blast->flows);
 	free(blast->entries);
-	if (blast->epoll_fd >= 0)
-		close(blast->epoll_fd);
-	if (blast->timer_fd >= 0)
-		close(blast->timer_fd);
+	sleeper_close(&blast->sleeper);
 	free(blast);
 }
 

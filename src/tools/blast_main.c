@@ -6,16 +6,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "os/privileges.h"
 #include "tools/blast.h"
-
-/* Descriptors that a load process needs beside those of its flows. */
-enum { OTHER_DESCRIPTORS = 32, WANTED_DESCRIPTORS = 1 << 20 };
+#include "tools/processes.h"
 
 struct parent {
 	struct blast_plan plan;
@@ -31,14 +27,8 @@ struct parent {
 static bool prepare(struct parent *parent)
 {
 	const struct blast_plan *plan = &parent->plan;
-	uint64_t most = privileges_raise_descriptors(WANTED_DESCRIPTORS);
-	uint64_t each = (plan->flows + plan->processes - 1) / plan->processes;
-	if (each + OTHER_DESCRIPTORS > most) {
-		fprintf(stderr,
-		        "aegis-udpblast: %" PRIu32 " flows need --processes %" PRIu64 ": a process may have %" PRIu64 " open files\n",
-		        plan->flows, plan->flows / (most > OTHER_DESCRIPTORS ? most - OTHER_DESCRIPTORS : 1) + 1, most);
+	if (!processes_have_descriptors("aegis-udpblast", "flows", plan->flows, plan->processes))
 		return false;
-	}
 	parent->rows_fd = plan->csv != NULL ? rows_create(plan->csv, "flow") : -1;
 	if (plan->csv != NULL && parent->rows_fd < 0) {
 		fprintf(stderr, "aegis-udpblast: %s: %s\n", plan->csv, strerror(-parent->rows_fd));
@@ -66,18 +56,14 @@ static bool fork_all(struct parent *parent)
 {
 	const struct blast_plan *plan = &parent->plan;
 	uint32_t first = 0;
-	pid_t own = getpid();
 	for (uint32_t i = 0; i < plan->processes; i++) {
-		uint32_t n = plan->flows / plan->processes + (i < plan->flows % plan->processes);
-		pid_t pid = fork();
+		uint32_t n = processes_share(plan->flows, plan->processes, i);
+		pid_t pid = processes_fork();
 		if (pid < 0) {
 			fprintf(stderr, "aegis-udpblast: cannot start load process %" PRIu32 ": %s\n", i + 1, strerror(errno));
 			return false;
 		}
 		if (pid == 0) {
-			/* A load without its parent has nobody to report to. */
-			if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != own)
-				_exit(BLAST_START);
 			close_end(&parent->go[1]);
 			close_end(&parent->ready[0]);
 			_exit(blast_main(plan, parent->shared, i, first, n, parent->ready[1], parent->go[0], parent->rows_fd));
@@ -180,11 +166,7 @@ static int conduct(struct parent *parent)
 	close_end(&parent->go[1]);
 	watch(parent, start_ns);
 	for (uint32_t i = 0; i < plan->processes; i++) {
-		int status = 0;
-		pid_t pid;
-		while ((pid = waitpid(parent->children[i], &status, 0)) < 0 && errno == EINTR)
-			;
-		well = pid > 0 && status == 0 && well;
+		well = processes_ended_well(parent->children[i]) && well;
 		parent->children[i] = 0;
 	}
 	add_tallies(parent);

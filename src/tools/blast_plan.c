@@ -126,9 +126,7 @@ static int take_other(int option, const char *value, struct blast_plan *plan, st
 	case OPTION_WARMUP:
 		return arguments_seconds(program, value, &plan->warmup_ns);
 	case OPTION_SOURCES:
-		if (!source_range_parse(value, &plan->sources))
-			return wrong("\"%s\" is not a range of IPv4 addresses as in 127.0.0.0/8", value);
-		return -1;
+		return arguments_sources(program, value, &plan->sources);
 	default:
 		return -1;
 	}
@@ -191,12 +189,9 @@ int blast_plan_read(struct blast_plan *plan, int argc, char **argv)
 	*plan = (struct blast_plan){ .lost_after_ns = NS_PER_S };
 	int option, code;
 	while ((option = getopt_long(argc, argv, ":c:n:d:p:b:w:sgr:1ji:hV", long_options, NULL)) != -1) {
-		if (option == 'h' || option == 'V') {
-			fputs(option == 'h' ? usage : "aegis-udpblast " PACKAGE_VERSION "\n", stdout);
-			return BLAST_OK;
-		}
-		if (option == '?' || option == ':')
-			return wrong(option == '?' ? "there is no option %s" : "a value is missing after %s", argv[optind - 1]);
+		code = arguments_general(program, usage, option, argv[optind - 1]);
+		if (code >= 0)
+			return code;
 		take_switch(option, optarg, plan);
 		code = take_number(option, optarg, plan, &words);
 		if (code < 0)

@@ -209,7 +209,11 @@ static void add_server(struct grid *grid, const struct tree *upstream, const cha
 	ctl_add_u64(grid, server, "hot");
 	ctl_add_u64(grid, server, "total");
 	ctl_add_u64(grid, server, "failures");
-	ctl_add_text(grid, checked ? health : NULL, "result");
+	const char *why = checked ? tree_string(health, "why") : "";
+	if (why[0])
+		grid_add(grid, "%s (%s)", tree_string(health, "result"), why);
+	else
+		ctl_add_text(grid, checked ? health : NULL, "result");
 	ctl_add_time(grid, health, "checked_seconds_ago", NS_PER_S);
 }
 

@@ -20,6 +20,16 @@ static void add_datagrams(struct grid *grid, const struct tree *row)
 		grid_add(grid, "-");
 }
 
+/* "TLSv1.3 TLS_AES_128_GCM_SHA256 resumed" */
+static void add_tls(struct grid *grid, const struct tree *tls)
+{
+	if (tls == NULL)
+		grid_add(grid, "-");
+	else
+		grid_add(grid, "%s %s%s", tree_string(tls, "version"), tree_string(tls, "cipher"),
+		        tree_bool(tls, "resumed") ? " resumed" : "");
+}
+
 /* What the old masters have is known by number only. */
 static void print_elders(const struct tree *answer, const char *what, FILE *out)
 {
@@ -35,14 +45,20 @@ void ctl_print_connections(const struct tree *answer, char **words, FILE *out)
 	(void)words;
 	struct grid grid;
 	bool datagrams = any_has(answer, "up_datagrams"), names = any_has(answer, "sni");
-	char columns[16];
-	(void)snprintf(columns, sizeof columns, "llllllrrrr%s%s", datagrams ? "r" : "", names ? "l" : "");
+	bool clients = any_has(answer, "client_tls"), servers = any_has(answer, "server_tls");
+	char columns[20];
+	(void)snprintf(columns, sizeof columns, "llllllrrrr%s%s%s%s", datagrams ? "r" : "", names ? "l" : "", clients ? "l" : "",
+	        servers ? "l" : "");
 	grid_init(&grid, columns);
 	CTL_TITLES(&grid, "ID", "CLIENT", "LISTENER", "UPSTREAM", "SERVER", "STEP", "AGE", "IDLE", "UP", "DOWN");
 	if (datagrams)
 		CTL_TITLES(&grid, "DATAGRAMS");
 	if (names)
 		CTL_TITLES(&grid, "SNI");
+	if (clients)
+		CTL_TITLES(&grid, "CLIENT TLS");
+	if (servers)
+		CTL_TITLES(&grid, "SERVER TLS");
 	for (const struct tree *row = ctl_first(answer, "connections"); row != NULL; row = row->next) {
 		static const char *const texts[] = { "id", "client", "listener", "upstream", "server", "step" };
 		for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -55,6 +71,10 @@ void ctl_print_connections(const struct tree *answer, char **words, FILE *out)
 			add_datagrams(&grid, row);
 		if (names)
 			ctl_add_text(&grid, row, "sni");
+		if (clients)
+			add_tls(&grid, tree_get(row, "client_tls"));
+		if (servers)
+			add_tls(&grid, tree_get(row, "server_tls"));
 	}
 	grid_print(&grid, 0, out);
 	if (tree_bool(answer, "truncated"))

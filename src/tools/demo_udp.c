@@ -222,7 +222,8 @@ static void on_datagrams(struct loop_io *io, int events)
 static void set_options(const struct udp_echo *echo, const struct addr *addr)
 {
 	int on = 1, bytes = SOCKET_BUFFER_BYTES;
-	(void)setsockopt(echo->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+	if (setsockopt(echo->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) < 0) /* net.core.rmem_max is small */
+		(void)setsockopt(echo->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
 	if (is_plain(echo))
 		(void)setsockopt(echo->fd, SOL_UDP, UDP_GRO, &on, sizeof on);
 	if (!addr_is_any(addr))

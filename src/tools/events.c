@@ -116,9 +116,11 @@ static enum canvas_style standing_style(enum standing_state state)
 /* What a state calls for besides its name. */
 static void describe(const struct standing *standing, char *out, size_t size)
 {
-	char text[32];
+	char text[32], why[HEALTH_WHY_SIZE];
 	out[0] = '\0';
-	if (standing->state == STANDING_DOWN)
+	if (standing->state == STANDING_DOWN && health_check_why(&standing->last, why, sizeof why)[0])
+		snprintf(out, size, ": %s (%s)", health_result_text(standing->last.result), why);
+	else if (standing->state == STANDING_DOWN)
 		snprintf(out, size, ": %s", health_result_text(standing->last.result));
 	else if (standing->state == STANDING_EJECTED)
 		snprintf(out, size, " for %s", units_human_ns(standing->ejected_for_ns, text, sizeof text));

@@ -110,8 +110,11 @@ static void server_check(const void *source, size_t row, struct table_cell *out)
 
 static void server_check_text(const void *source, size_t row, struct table_cell *out)
 {
-	enum health_result result = SERVER(source, row)->standing.last.result;
-	fill_word(out, result == HEALTH_RESULT_NONE ? "-" : health_result_text(result));
+	const struct health_check *last = &SERVER(source, row)->standing.last;
+	char why[HEALTH_WHY_SIZE];
+	fill_word(out, last->result == HEALTH_RESULT_NONE ? "-" : health_result_text(last->result));
+	if (health_check_why(last, why, sizeof why)[0])
+		(void)snprintf(out->text, sizeof out->text, "%s (%s)", health_result_text(last->result), why);
 	out->style = STYLE_FAINT;
 }
 

@@ -265,16 +265,14 @@ static void print_servers(const struct snapshot *snapshot, FILE *out)
 	grid_print(&grid, 0, out);
 }
 
-/* A result may have a number to it: the status that came, or an errno, where it does not say all by itself. */
 static void add_last_check(struct grid *grid, const struct standing *standing)
 {
 	const struct health_check *last = &standing->last;
+	char why[HEALTH_WHY_SIZE];
 	if (last->result == HEALTH_RESULT_NONE)
 		grid_add(grid, "-");
-	else if (last->result == HEALTH_RESULT_STATUS && last->detail != 0)
-		grid_add(grid, "%s (%" PRIu32 ")", health_result_text(last->result), last->detail);
-	else if (last->result == HEALTH_RESULT_UNREACHABLE && last->detail != 0)
-		grid_add(grid, "%s (%s)", health_result_text(last->result), strerror((int)last->detail));
+	else if (health_check_why(last, why, sizeof why)[0])
+		grid_add(grid, "%s (%s)", health_result_text(last->result), why);
 	else
 		grid_add(grid, "%s", health_result_text(last->result));
 }

@@ -16,6 +16,7 @@
 #include "os/loop.h"
 #include "udp/flow_table.h"
 
+struct transfer_found;
 struct udp;
 struct udp_socket;
 
@@ -50,9 +51,9 @@ struct flow {
 struct flow *flow_find(const struct udp *udp, const struct flow_key *key, uint64_t hash);
 /* May it go on with its client's next datagram? Or it is over, and another one begins. */
 must_check bool flow_goes_on(struct flow *flow);
-/* A new one; with this server (upstream_server_number()), where it is not 0 and may be had. NULL when it was refused, which is counted. */
+/* A new one; with the server that is known of it, where that may be had. NULL when it was refused, which is counted. */
 must_check struct flow *flow_begin(struct udp *udp, struct udp_socket *socket, const struct sockaddr_in6 *peer, const struct flow_key *key,
-        uint64_t hash, uint32_t server);
+        uint64_t hash, const struct transfer_found *found);
 /* How many more datagrams it takes from its client. */
 uint64_t flow_takes(const struct flow *flow);
 /* Pass on what its client sent: so many datagrams in all, no more than it takes. The session may be over when this returns. */

@@ -50,16 +50,18 @@ static struct udp_owner *find_owner(struct transfer *transfer, uint32_t id)
 	return NULL;
 }
 
-struct udp_owner *transfer_find(struct udp *udp, uint64_t hash, uint32_t *server, bool *died)
+void transfer_find(struct udp *udp, uint64_t hash, struct transfer_found *out)
 {
 	struct transfer *transfer = &udp->transfer;
 	struct flows_found found;
+	*out = (struct transfer_found){ .owner = NULL };
 	if (!transfer->flows || !flows_find(transfer->flows, hash, &found))
-		return NULL;
-	struct udp_owner *owner = found.lives && found.owner != transfer->self ? find_owner(transfer, found.owner) : NULL;
-	*server = found.server;
-	*died = !found.lives;
-	return owner;
+		return;
+	bool another = found.lives && found.owner != transfer->self;
+	out->owner = another ? find_owner(transfer, found.owner) : NULL;
+	out->server = found.server;
+	out->died = !found.lives;
+	out->lives = another && !out->owner;
 }
 
 void transfer_add(struct udp *udp, struct udp_owner *owner, const struct arrival *arrival, const struct parcel *parcels)

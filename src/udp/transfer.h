@@ -65,9 +65,14 @@ struct transfer {
 must_check int transfer_init(struct udp *udp, const struct udp_post *post);
 void transfer_fini(struct udp *udp);
 
-/* Whose session is that? NULL: nobody's who can be reached; *server is then the one (its number) that it was with, 0 = none, and *died
- * whether its worker did. There is no such session here. */
-struct udp_owner *transfer_find(struct udp *udp, uint64_t hash, uint32_t *server, bool *died);
+/* What is known of a session that is not ours. */
+struct transfer_found {
+	struct udp_owner *owner; /* the worker that has it, or NULL: none that can be reached */
+	uint32_t server;         /* the number of the server that it is or was with; 0 = none */
+	bool died;               /* its worker did */
+	bool lives;              /* it does, but we have no way to it: a younger worker has the session */
+};
+void transfer_find(struct udp *udp, uint64_t hash, struct transfer_found *out);
 /* The parcels of the client go to the owner, with transfer_send(). There is room for a batch. */
 void transfer_add(struct udp *udp, struct udp_owner *owner, const struct arrival *arrival, const struct parcel *parcels);
 /* Everything that came to the socket and was added. */

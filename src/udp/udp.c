@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "os/machine.h"
 #include "os/region.h"
 
 enum { LAST_BATCHES = 64 }; /* what waits in a socket when the end has come: more than any buffer holds, unless more comes all the time */
@@ -26,16 +27,23 @@ static void log_full(struct udp *udp, const struct udp_socket *socket)
 		        socket->entrance->config->name, udp->flows.in_use);
 }
 
-/* Does it seem to come from the very socket that it was sent to? Its answers would, too, and be taken for questions for ever. */
-static bool is_from_here(const struct udp_socket *socket, const struct flow_key *key)
+/* Does it seem to come from the very socket that it was sent to? Its answers would, too, and be taken for questions for ever. A socket for
+ * all addresses of the machine is behind each of them. */
+static bool is_from_here(const struct udp_socket *socket, const struct arrival *arrival)
 {
+	const struct flow_key *key = &arrival->key;
 	struct flow_key own;
+	struct addr peer;
 	flow_key_make(&own, key->listener, &socket->own.in6, NULL);
-	const uint64_t *asked = (key->local[0] | key->local[1]) != 0 ? key->local : own.client;
-	return key->port == own.port && memcmp(key->client, asked, sizeof key->client) == 0;
+	if (likely(key->port != own.port))
+		return false;
+	if ((key->local[0] | key->local[1]) == 0)
+		return memcmp(key->client, own.client, sizeof key->client) == 0;
+	addr_from_sockaddr(&peer, (const struct sockaddr *)arrival->peer, sizeof *arrival->peer);
+	return machine_has_address(&peer);
 }
 
-static struct flow *begin(struct udp_socket *socket, const struct arrival *arrival, uint32_t datagrams, uint32_t server, bool died)
+static struct flow *begin(struct udp_socket *socket, const struct arrival *arrival, uint32_t datagrams, const struct transfer_found *found)
 {
 	struct udp *udp = socket->udp;
 	struct listener_row *row = socket->entrance->row;
@@ -44,14 +52,14 @@ static struct flow *begin(struct udp_socket *socket, const struct arrival *arriv
 		log_full(udp, socket);
 		return NULL;
 	}
-	if (unlikely(is_from_here(socket, &arrival->key))) {
+	if (unlikely(is_from_here(socket, arrival))) {
 		counter_add(&row->udp_drop_refused, datagrams);
 		return NULL;
 	}
-	struct flow *flow = flow_begin(udp, socket, arrival->peer, &arrival->key, arrival->hash, server);
+	struct flow *flow = flow_begin(udp, socket, arrival->peer, &arrival->key, arrival->hash, found);
 	if (!flow)
 		counter_add(&row->udp_drop_refused, datagrams);
-	else if (died && flow->had)
+	else if (found->died && flow->had)
 		counter_add(&row->udp_recovered, 1);
 	return flow;
 }
@@ -62,21 +70,20 @@ static struct flow *flow_for(
         struct udp_socket *socket, const struct arrival *arrival, uint32_t datagrams, bool elsewhere, struct udp_owner **owner)
 {
 	struct udp *udp = socket->udp;
-	uint32_t server = 0;
-	bool died = false;
+	struct transfer_found found;
 	struct flow *flow = flow_find(udp, &arrival->key, arrival->hash);
 	if (likely(flow) && flow_goes_on(flow))
 		return flow;
-	struct udp_owner *found = transfer_find(udp, arrival->hash, &server, &died);
-	if (found && elsewhere) {
-		*owner = found;
+	transfer_find(udp, arrival->hash, &found);
+	if (found.owner && elsewhere) {
+		*owner = found.owner;
 		return NULL;
 	}
 	if (unlikely(udp->refuses && elsewhere)) {
 		counter_add(&socket->entrance->row->udp_drop_stopping, datagrams);
 		return NULL;
 	}
-	return begin(socket, arrival, datagrams, server, died);
+	return begin(socket, arrival, datagrams, &found);
 }
 
 /* The first datagrams of a parcel; what is left stays in it. */

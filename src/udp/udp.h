@@ -96,7 +96,7 @@ void udp_before_sleep(struct udp *udp);
 /* To be called about once a second. */
 void udp_beat(struct udp *udp);
 
-/* For flow.c and transfer.c. */
+/* For the files of a session, and transfer.c. */
 /* A key without a listener gets that of the socket, and its hash. */
 void udp_finish_key(const struct udp_socket *socket, struct arrival *arrival);
 /* What came from a client goes to its session, or to the worker that has it where it may go elsewhere; else a session begins. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "view/cipher_names.h"
 
 static bool is_server(const struct shm *shm, uint32_t row, const char *wanted)
 {
@@ -32,6 +33,20 @@ static void emit_age(struct emit *emit, const char *key, uint64_t since_ns, uint
 	emit_u64(emit, key, now_ns > since_ns ? (now_ns - since_ns) / NS_PER_MS : 0);
 }
 
+static void emit_tls(struct emit *emit, const char *key, const struct roll_row *row, enum roll_side which)
+{
+	static const char *const versions[N_ROLL_TLS] = { [ROLL_TLS_1_2] = "TLSv1.2", [ROLL_TLS_1_3] = "TLSv1.3" };
+	uint8_t version = (uint8_t)(row->tls[which] & ~ROLL_RESUMED);
+	char cipher[CIPHER_NAME_SIZE];
+	if (version == ROLL_PLAIN || version >= N_ROLL_TLS)
+		return;
+	emit_open(emit, key, '{');
+	emit_string(emit, "version", versions[version]);
+	emit_string(emit, "cipher", cipher_name(row->ciphers[which], cipher, sizeof cipher));
+	emit_bool(emit, "resumed", (row->tls[which] & ROLL_RESUMED) != 0);
+	emit_close(emit, '}');
+}
+
 void connections_emit(struct emit *emit, const struct shm *shm, uint32_t seat, const struct roll_row *row, uint64_t now_ns)
 {
 	char text[NAMING_SIZE], name[ROLL_NAME_SIZE];
@@ -52,6 +67,8 @@ void connections_emit(struct emit *emit, const struct shm *shm, uint32_t seat, c
 		name[sizeof name - 1] = '\0';
 		emit_string(emit, "sni", name);
 	}
+	emit_tls(emit, "client_tls", row, ROLL_CLIENT);
+	emit_tls(emit, "server_tls", row, ROLL_SERVER);
 	emit_string(emit, "step", step_name((enum step)row->step));
 	emit_age(emit, "age_ms", row->accepted_ns, now_ns);
 	emit_age(emit, "idle_ms", row->active_ns, now_ns);

@@ -163,11 +163,13 @@ static void emit_ago(struct emit *emit, const char *key, uint64_t ns)
 
 static void emit_health(struct emit *emit, const struct standing *standing)
 {
+	char why[HEALTH_WHY_SIZE];
 	emit_open(emit, "health", '{');
 	emit_bool(emit, "checked", standing->is_checked);
 	emit_string(emit, "state", health_state_name(standing->health));
 	emit_string(emit, "result", health_result_text(standing->last.result));
 	emit_u64(emit, "detail", standing->last.detail);
+	emit_string(emit, "why", health_check_why(&standing->last, why, sizeof why));
 	emit_ms(emit, "latency_ms", standing->last.latency_ns);
 	emit_ago(emit, "checked_seconds_ago", standing->checked_ago_ns);
 	emit_ago(emit, "changed_seconds_ago", standing->health_changed_ago_ns);

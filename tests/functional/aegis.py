@@ -92,6 +92,15 @@ def rss_bytes(pid):
     return int(re.search(r"^VmRSS:\s+(\d+) kB", proc(pid, "status"), re.M)[1]) * KIB
 
 
+def links(pid):
+    """What the descriptors of a process are; of one that is gone there are none."""
+    found = []
+    for link in pathlib.Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return found
+
+
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
@@ -189,7 +198,7 @@ class Aegis:
             os.chown(self.directory, NOBODY, NOBODY)
         self.notifications = Notifications(test.directory / f"notify{Aegis._count}")
         test.addCleanup(self.notifications.close)
-        variables = {**os.environ, "NOTIFY_SOCKET": self.notifications.path, **(environment or {})}
+        variables = {**os.environ, "NOTIFY_SOCKET": self.notifications.path, **secure.kernel(), **(environment or {})}
         engine = [] if ENGINE is None or "engine" in libconfig(settings or "") else ["-e", f'engine = "{ENGINE}";']
         command = [*wrapper, program, "-c", self.config, "-r", self.directory, *engine, *args]
         if nobody:

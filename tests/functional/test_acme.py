@@ -1,4 +1,4 @@
-"""Certificates by ACME: a packaged client (lego) against a local authority (pebble), with Aegis in front of both kinds of proof."""
+"""Certificates by ACME: a packaged client (lego) against a local authority (pebble). The settings and commands are those of doc/tls.md."""
 import json
 import os
 import socket
@@ -26,6 +26,9 @@ class Acme(Case):
         self.pebble, self.lego = need("pebble", "lego")
         self.papers = Papers(self.directory / "papers")
         self.http, self.https, self.proof = (free_port(OWN_ADDRESS) for _ in range(3))
+        self.webroot = self.directory / "webroot"
+        self.webroot.mkdir()
+        self.webroot.chmod(0o755)
         self.dns = DnsServer()
         self.addCleanup(self.dns.close)
         self.dns.answer(NAME, "A", 60, OWN_ADDRESS)
@@ -62,7 +65,8 @@ class Acme(Case):
             os.rename(first[kind], self.pair[kind])
         settings = aegis.app(Echo(self).address)
         settings["listeners"] = [
-            {"name": "http", "address": f"{OWN_ADDRESS}:{self.http}", "upstream": "acme"},
+            {"name": "http", "address": f"{OWN_ADDRESS}:{self.http}", "upstream": "app",
+             "acme": {"challenges": f"{self.webroot}/.well-known/acme-challenge"}},
             {"name": "https", "address": f"{OWN_ADDRESS}:{self.https}", "upstream": "app", "tls": {"certificates": [self.pair]},
              "sni": [{"alpn": "acme-tls/1", "upstream": "acme"}]}]
         settings["upstreams"].append({"name": "acme", "retries": 0, "servers": [{"address": f"{OWN_ADDRESS}:{self.proof}"}]})
@@ -94,9 +98,15 @@ class Acme(Case):
         self.assertEqual([row["pid"] for row in proxy.workers()], pids)
         row, = proxy.stat()["certificates"]
         self.assertEqual((row["listener"], row["name"]), ("https", NAME))
+        return proxy
 
     def test_http_01(self):
-        self.check("--http", "--http.port", f"{OWN_ADDRESS}:{self.proof}")
+        """Answered by Aegis itself, from the files of the client: no server hears of it."""
+        proxy = self.check("--http", "--http.webroot", self.webroot)
+        proxy.check_gauges()
+        row = proxy.listener("http")  # it asks from several places
+        self.assertGreater(row["closes"]["challenge_answered"], 0)
+        self.assertEqual(row["closes"]["challenge_answered"], row["total"])
 
     def test_tls_alpn_01(self):
         """On the port where TLS ends otherwise: who asks for acme-tls/1 meets the ACME client itself."""

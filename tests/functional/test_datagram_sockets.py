@@ -419,11 +419,16 @@ class Sessions(Case):
         client.ask()
         proxy.send(signal.SIGTERM)
         proxy.notifications.wait("STOPPING=1")
-        proxy.wait_stat(lambda stat: all(worker["state"] == "draining" for worker in stat["workers"]), "the workers to drain")
+
+        def drain(stat):
+            client.ask()  # however long that takes, its session is not idle
+            return all(worker["state"] == "draining" for worker in stat["workers"])
+        proxy.wait_stat(drain, "the workers to drain")
         for _ in range(5):
             client.ask()
+        before = proxy.stat()
         new.send(b"too late")
-        self.assertIsNone(new.gets(0.2))
+        self.assertIsNone(new.gets(0.2), (before, proxy.stat()))
         self.assertEqual(proxy.wait_exit(), 0)
         proxy.check_gone()
         self.assertTrue(is_refused(address))

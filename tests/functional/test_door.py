@@ -9,23 +9,9 @@ import time
 import unittest
 
 import aegis
-from aegis import KIB, Backend, Case, Demo, Echo, Pattern, Task, dial, echo, how_it_ends, parse, receive, receive_line, wait_until
+from aegis import KIB, Backend, Case, Demo, Echo, Pattern, Task, dial, echo, how_it_ends, receive, receive_line, wait_until
 
 HELLO = b"hello\n"
-
-
-def dial_from(source, address, seconds=20.0):
-    """A client with an address of its own. ConnectionResetError: it was turned away at once."""
-    family, name = parse(address)
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.bind((source, 0))
-        sock.settimeout(seconds * aegis.SLOW)
-        sock.connect(name)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def comes_in(sock):
@@ -37,11 +23,8 @@ def comes_in(sock):
 
 
 def asks(source, address):
-    try:
-        with dial_from(source, address) as sock:
-            return comes_in(sock)
-    except ConnectionResetError:
-        return False
+    with dial(address, source=source) as sock:
+        return comes_in(sock)
 
 
 def has_ipv6():
@@ -102,8 +85,7 @@ class Lists(Case):
         proxy = self.aegis(settings)
         address = proxy.address()
         self.check(proxy, address, {"127.5.0.0": False, "127.5.19.249": False, "127.5.10.100": False, "127.5.19.250": True, "127.6.0.0": True})
-        held = dial_from("127.6.0.0", address)
-        self.addCleanup(held.close)
+        held = self.connect(address, source="127.6.0.0")
         self.assertTrue(comes_in(held))
         settings["listeners"][0]["deny"] = deny(6)
         proxy.must_reload(settings)
@@ -117,9 +99,8 @@ class Lists(Case):
                                     max_connections=3)
         for _ in range(20):
             self.assertFalse(asks("127.1.0.1", address))
-        held = [dial_from("127.0.0.1", address) for _ in range(2)]
+        held = [self.connect(address) for _ in range(2)]
         for sock in held:
-            self.addCleanup(sock.close)
             self.assertTrue(comes_in(sock))
         proxy.wait_closes("denied", 20)
         self.assertEqual(proxy.stat()["connections"]["active"], 2)

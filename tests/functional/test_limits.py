@@ -100,13 +100,14 @@ class Exact(Case):
             with self.subTest(top=top):
                 server.peak = 0
                 proxy, address = self.proxy(server.address, listener=listener, workers=2, **top)
-                waiting = [self.connect(address) for _ in range(40)]
+                waiting = [self.connect(address, later=True) for _ in range(40)]
                 proxy.wait_stat(lambda stat: stat["connections"]["active"] == 10, "ten to get through")
                 got = 0
+                wait_until(lambda: sum(map(readable, waiting)) == 10, "ten to be answered")
                 while waiting:
                     through = [sock for sock in waiting if readable(sock)]
+                    self.assertTrue(all(served(sock) for sock in through))
                     for sock in through:
-                        self.assertTrue(served(sock))
                         echo(sock)
                         sock.close()
                         waiting.remove(sock)
@@ -172,11 +173,17 @@ class Descriptors(Case):
         server = Echo(self, HELLO)
         proxy = self.aegis(aegis.app(server.address, workers=1), nobody=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
         address = proxy.address()
-        socks = [self.connect(address, seconds=60) for _ in range(80)]
-        wait_until(lambda: server.open >= 8, "some to get through")
+        socks = [self.connect(address, seconds=60, later=True) for _ in range(80)]
+        wait_until(lambda: sum(map(readable, socks)) >= 8, "some to get through")
+        through = [sock for sock in socks if readable(sock)]
+        self.assertTrue(all(served(sock) for sock in through))
         self.calm(proxy, proxy.workers()[0]["pid"])
-        self.assertLess(server.open, 32)
+        self.assertIn(server.open, range(8, 32))
         self.assertGreater(proxy.workers()[0]["accept_pauses"], 0)
+        for sock in through:
+            echo(sock)
+            sock.close()
+            socks.remove(sock)
         while socks:
             wait_until(lambda: any(readable(sock) for sock in socks), "the next clients to get through")
             for sock in [sock for sock in socks if readable(sock)]:
@@ -207,7 +214,7 @@ class Descriptors(Case):
         soft, hard = re.search(r"Max open files +(\d+) +(\d+)", aegis.proc(pid, "limits")).groups()
         try:
             limit(lowest_free)
-            waiting = [self.connect(address, seconds=60) for _ in range(20)]
+            waiting = [self.connect(address, seconds=60, later=True) for _ in range(20)]
             proxy.wait_stat(lambda stat: stat["workers"][0]["accept_pauses"] > 0, "accepting to be paused")
             self.calm(proxy, pid)
             echo(held)

@@ -11,7 +11,9 @@ import urllib.request
 import aegis
 import browser
 from aegis import OWN_ADDRESS, SLOW, Case, Echo, Load, app, ordinary_port, wait_until
+from papers import Papers, need_tls
 from stand_in import StandIn
+from test_tls import expired
 
 ADMIN = f"{OWN_ADDRESS}:9090"
 URL = f"http://{ADMIN}/"
@@ -332,6 +334,7 @@ class Hostile(PageCase):
             row["closes"][HOSTILE] = 3
         for row in status["workers"]:
             row["state"] = HOSTILE
+        status["certificates"] = [{"listener": HOSTILE, "name": HOSTILE, "not_before_unix": 0, "not_after_unix": until} for until in (1, "x")]
         for group in status["upstreams"]:
             group["name"] = HOSTILE
             for row in group["servers"]:
@@ -388,6 +391,33 @@ class Hostile(PageCase):
         page.wait_text("#banner", r"makes no sense")
         stand_in.answers["/status"] = (200, self.status)
         page.wait("document.querySelector('#banner').hidden && document.querySelector('#state').innerText === 'running'")
+
+
+class Certificates(PageCase):
+    def test_what_expires(self):
+        """The soonest first, coloured, and told among what stands out; without certificates there is no such part."""
+        need_tls()
+        papers = Papers(self.directory / "papers")
+        pairs = [papers.pair("later.test", days=400), papers.pair("soon.test", days=10), expired(papers, "gone.test")]
+        self.admin(Echo(self).address, listener={"tls": {"certificates": pairs}})
+        page = self.visit()
+        rows = self.wait_rows(page, "#certificates", lambda rows: len(rows) == 3, "certificates")
+        self.assertEqual([row[0] for row in rows], ["gone.test", "soon.test", "later.test"])
+        self.assertEqual([row[3] for row in rows][0], "expired")
+        self.assertRegex(rows[1][3], r"^(9|10|9\.9) d$")
+        self.assertRegex(rows[2][3], r"^(399|400) d$")
+        level = "[...document.querySelectorAll('#certificates tbody td:last-child')].map((cell) => cell.className)"
+        self.assertEqual([next((word for word in ("bad", "warn") if word in names.split()), "") for names in page.evaluate(level)], ["bad", "warn", ""])
+        said = page.text("#attention")
+        self.assertRegex(said, r"1 certificate has expired\.\s+gone\.test \(app\) expired (1(\.\d)? h|60 min) ago")
+        self.assertRegex(said, r"1 certificate needs attention\.\s+soon\.test \(app\) expires in \S+ d")
+        self.check_quiet(page)
+
+    def test_none(self):
+        self.admin(Echo(self).address)
+        page = self.visit()
+        page.wait("document.querySelector('#state').innerText === 'running'")
+        self.assertTrue(page.evaluate("document.querySelector('#certificates').hidden && document.querySelector('#to-certificates').hidden"))
 
 
 class OnDemand(PageCase):

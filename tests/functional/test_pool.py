@@ -830,12 +830,21 @@ class Share(Pools):
             sock.shutdown(socket.SHUT_RDWR)
         self.assertEqual(self.ask(address, request("/", "POST", "x"))[1], "#3#/")
 
+    def holders(self, proxy):
+        """The workers that have a connection to the server."""
+        port = f":{int(self.server.address.rpartition(':')[2]):04X}"
+        rows = [line.split() for line in aegis.proc("self", "net/tcp").splitlines()[1:]]
+        sockets = {f"socket:[{row[9]}]" for row in rows if row[2].endswith(port) and row[3] == "01"}
+        self.assertTrue(sockets, "nobody is connected to the server")
+        return [worker["pid"] for worker in proxy.workers() if sockets & set(aegis.links(worker["pid"]))]
+
     def test_outlives_workers_and_reloads(self):
         """What lies in the box is there for the next generation, and for the one after a worker was killed."""
         proxy, address = self.shared(2)
         proxy.lost, proxy.restarts = True, 4
         self.ask(address, request("/"))
         self.wait_hot(proxy, 1)
+        wait_until(lambda: not self.holders(proxy), "it to be in the box")
         for worker in proxy.workers():
             aegis.os.kill(worker["pid"], aegis.signal.SIGKILL)
         proxy.wait_stat(lambda stat: stat["worker_restarts"] == 4 and all(row["state"] == "running" for row in stat["workers"]),

@@ -1,13 +1,4 @@
 """test_pool.py with clients that speak TLS: framing, retries and giving back are about what is inside."""
-import os
+import over_tls
 
-os.environ["AEGIS_TEST_TLS"] = "client"
-
-import aegis
-from test_pool import *
-from papers import need_tls
-
-need_tls()
-
-if __name__ == "__main__":
-    aegis.main()
+over_tls.run("client", test_pool=over_tls.ALL)

@@ -8,7 +8,7 @@ import threading
 import time
 
 import aegis
-from aegis import AEGIS_STAT, Case, Echo, Task, bind, dial, echo, form, free_address, how_it_ends, receive_line, reset, run, wait_until
+from aegis import AEGIS_STAT, OWN_ADDRESS, Case, Echo, Task, bind, dial, echo, form, free_address, how_it_ends, receive_line, reset, run, wait_until
 
 HELLO = b"hello\n"
 
@@ -371,18 +371,35 @@ class Limits(Queue):
 
     def test_wait_while_all_are_down(self):
         """when_all_down = "wait": clients wait until a server is usable again, up to queue.timeout."""
-        address = free_address()
-        settings = self.settings([{"address": address}], timeout="20s", workers=2, upstream={
-            "when_all_down": "wait", "retries": 0, "circuit_breaker": {"error_threshold": 1, "timeout": "1s", "probes": 1}})
-        proxy = self.aegis(settings)
-        with dial(proxy.address()) as sock:
-            self.assertEqual(end_of(sock), b"")
-        proxy.wait_closes("connect_refused", 1)
-        clients = [self.connect(proxy.address()) for _ in range(20)]
-        server = Counter(self, address=address)
+        server, health = Counter(self, address=f"{OWN_ADDRESS}:0"), Echo(self, address=f"{OWN_ADDRESS}:0")
+        check = {"type": "tcp", "port": int(health.address.rpartition(":")[2]), "interval": "100ms", "fast_interval": "50ms", "rise": 1, "fall": 1}
+        proxy, address = self.queue(server, workers=2, upstream={"when_all_down": "wait", "health": check})
+        health.close()
+        proxy.wait_stat(lambda stat: stat["upstreams"][0]["servers"][0]["health"]["state"] == "down", "the server to be down")
+        clients = [self.connect(address) for _ in range(20)]
+        self.wait_waiting(proxy, 20)
+        self.assertEqual((server.accepted, select.select(clients, [], [], 0)[0]), (0, []))
+        Echo(self, address=health.address)
         for sock in in_turn(clients):
             self.assertEqual(end_of(sock), HELLO)
         self.assertEqual(server.accepted, 20)
+
+    def test_wait_while_the_breaker_is_open(self):
+        """The server is back at once, but nobody asks it before the breaker's timeout: they come in between."""
+        address = free_address()
+        proxy, front = self.queue([{"address": address}], workers=2, upstream={
+            "when_all_down": "wait", "retries": 0, "circuit_breaker": {"error_threshold": 1, "timeout": "2s", "probes": 1}})
+        with dial(front) as sock:
+            self.assertEqual(end_of(sock), b"")
+        server = Counter(self, address=address)
+        failed = time.monotonic()
+        clients = [self.connect(front) for _ in range(20)]
+        late = time.monotonic() - failed >= 1.5  # then some may have come when it was over
+        for sock in in_turn(clients):
+            self.assertEqual(end_of(sock), HELLO)
+        self.assertEqual(server.accepted, 20)
+        self.assertTrue(late or server.began[0] - failed > 1, "somebody was not held back")
+        proxy.wait_closes("connect_refused", 1)
 
     def test_engine_of_its_own(self):
         """The same with epoll: a client is watched while it waits, and relayed after that."""

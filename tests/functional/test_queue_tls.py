@@ -1,13 +1,4 @@
 """test_queue.py with clients that speak TLS."""
-import os
+import over_tls
 
-os.environ["AEGIS_TEST_TLS"] = "client"
-
-import aegis
-from test_queue import *
-from papers import need_tls
-
-need_tls()
-
-if __name__ == "__main__":
-    aegis.main()
+over_tls.run("client", test_queue=over_tls.ALL)

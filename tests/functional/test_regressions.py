@@ -145,7 +145,7 @@ class Listeners(Case):
         proxy = self.aegis(with_listener(settings, "other", "127.0.0.1:0"))
         held = self.connect(proxy.address())
         echo(held)
-        waiting = self.connect(proxy.address())
+        waiting = self.connect(proxy.address(), later=True)
         waiting.sendall(b"hello")
         proxy.wait_stat(lambda stat: stat["workers"][0]["accept_pauses"] > 0, "the full listener to pause")
         started = time.monotonic()
@@ -240,7 +240,7 @@ class Listeners(Case):
         proxy = self.aegis(with_listener(settings, "more", "127.0.0.1:0"))
         address = proxy.address("more")
         with stopped(proxy.workers()[0]["pid"]):
-            queued = [self.connect(address) for _ in range(30)]
+            queued = [self.connect(address, later=True) for _ in range(30)]
             for sock in queued:
                 sock.sendall(b"hello")
             proxy.must_reload(settings)

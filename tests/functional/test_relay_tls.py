@@ -1,13 +1,4 @@
 """test_relay.py with clients that speak TLS."""
-import os
+import over_tls
 
-os.environ["AEGIS_TEST_TLS"] = "client"
-
-import aegis
-from test_relay import *
-from papers import need_tls
-
-need_tls()
-
-if __name__ == "__main__":
-    aegis.main()
+over_tls.run("client", test_relay=over_tls.ALL)

@@ -177,7 +177,7 @@ class UnderLoad(Case):
             echo(sock)
         proxy.wait_closes("finished")
         os.kill(pid, signal.SIGSTOP)
-        queued = [self.connect(address) for _ in range(30)]
+        queued = [self.connect(address, later=True) for _ in range(30)]
         for number, sock in enumerate(queued):
             sock.sendall(b"%03d" % number)
         os.kill(pid, signal.SIGKILL)
@@ -188,7 +188,7 @@ class UnderLoad(Case):
         pid = proxy.workers()[0]["pid"]
         os.kill(pid, signal.SIGSTOP)
         try:
-            queued = [self.connect(address) for _ in range(30)]
+            queued = [self.connect(address, later=True) for _ in range(30)]
             proxy.must_reload()
             for sock in queued:
                 echo(sock)

@@ -99,7 +99,7 @@ class Stop(Case):
             echo(sock)
         pid = proxy.workers()[0]["pid"]
         os.kill(pid, signal.SIGSTOP)
-        queued = [self.connect(address) for _ in range(30)]
+        queued = [self.connect(address, later=True) for _ in range(30)]
         for sock in queued:
             sock.sendall(b"hello")
         proxy.send(signal.SIGTERM)

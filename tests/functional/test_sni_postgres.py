@@ -170,36 +170,66 @@ class Postgres(Sni, Peer):
                           "-c", f"cluster_name={who}"], cwd=data, **user)
         return port
 
-    def test_verify_full(self):
-        """Each name reaches its cluster, verified; pgbench runs; sslmode=disable is refused."""
+    def setUp(self):
+        super().setUp()
         found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))
         os.environ["PATH"] += "".join(os.pathsep + path for path in found[-1:])
         self.programs = need("initdb", "postgres", "psql", "pgbench")
-        psql, pgbench = self.programs[2:]
-        authority = Authority(self.directory)
-        ports = {who: self.cluster(authority, who, f"{who}.example.org") for who in ("red", "blue")}
+        self.authority = Authority(self.directory)
+
+    def line(self, front, who, **more):
+        """How a client is told where to connect, and whom to trust."""
+        words = {"host": f"{who}.example.org", "hostaddr": "127.0.0.1", "port": front.rpartition(":")[2], "user": "aegis", "dbname": "postgres",
+                 "sslmode": "verify-full", "sslrootcert": self.authority.ca, **more}
+        return " ".join(f"{key}={value}" for key, value in words.items())
+
+    def wait_accepting(self, line):
+        wait_until(lambda: run(self.programs[2], line, "-c", "SELECT 1").returncode == 0, "PostgreSQL to accept queries", 30)
+
+    def transactions(self, line):
+        pgbench = self.programs[3]
+        self.ask(pgbench, "-i", "-s", 1, "-q", line)
+        text = self.ask(pgbench, "-n", "-C", "-S", "-c", 4, "-j", 2, "-t", 50, line)
+        self.assertRegex(text, r"number of transactions actually processed: 200/200\n")
+
+    def refused(self, line):
+        done = run(self.programs[2], line, "-c", "SELECT 1")
+        self.assertNotEqual(done.returncode, 0)
+        return done.stderr
+
+    def test_verify_full(self):
+        """Each name reaches its cluster, verified; pgbench runs; sslmode=disable is refused."""
+        ports = {who: self.cluster(self.authority, who, f"{who}.example.org") for who in ("red", "blue")}
         proxy, front = self.routed({who: f"127.0.0.1:{port}" for who, port in ports.items()},
                                    [{"name": f"{who}.example.org", "upstream": who} for who in ports], hello={"starttls": "postgres"})
-        port = front.rpartition(":")[2]
-
-        def line(who, **more):
-            words = {"host": f"{who}.example.org", "hostaddr": "127.0.0.1", "port": port, "user": "aegis", "dbname": "postgres",
-                     "sslmode": "verify-full", "sslrootcert": authority.ca, **more}
-            return " ".join(f"{key}={value}" for key, value in words.items())
-
         for who in ports:
-            wait_until(lambda: run(psql, line(who), "-c", "SELECT 1").returncode == 0, "PostgreSQL to accept queries", 30)
-            said = self.ask(psql, line(who), "-At", "-c", "SELECT current_setting('cluster_name'), ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            self.wait_accepting(self.line(front, who))
+            said = self.ask(self.programs[2], self.line(front, who), "-At", "-c",
+                            "SELECT current_setting('cluster_name'), ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
             self.assertEqual(said.strip(), f"{who}|t")
-        self.ask(pgbench, "-i", "-s", 1, "-q", line("red"))
-        text = self.ask(pgbench, "-n", "-C", "-S", "-c", 4, "-j", 2, "-t", 50, line("red"))
-        self.assertRegex(text, r"number of transactions actually processed: 200/200\n")
+        self.transactions(self.line(front, "red"))
         for bad in ({"sslmode": "disable"}, {"host": "green.example.org"}, {"sslmode": "verify-full", "sslrootcert": "/nonexistent"}):
-            done = run(psql, line("red", **bad), "-c", "SELECT 1")
-            self.assertNotEqual(done.returncode, 0)
-            self.assertEqual("FATAL:  TLS is required here" in done.stderr, bad.get("sslmode") == "disable", done.stderr)
+            said = self.refused(self.line(front, "red", **bad))
+            self.assertEqual("FATAL:  TLS is required here" in said, bad.get("sslmode") == "disable", said)
         self.assertEqual(proxy.listener()["closes"]["no_route"], 1)
         self.assertGreaterEqual(proxy.listener()["closes"]["not_tls"], 1)
+        proxy.stop()
+
+    def test_verify_full_to_aegis(self):
+        """TLS ends at Aegis, whose certificate the client verifies; to the server Aegis speaks TLS of its own, and verifies it."""
+        port = self.cluster(self.authority, "red", "db.internal")
+        cert, key = self.authority.pair("front", "red.example.org")
+        proxy, front = self.routed(
+            {"red": f"127.0.0.1:{port}"}, [{"name": "*.example.org", "upstream": "red"}], hello={"starttls": "postgres"},
+            listener={"tls": {"certificates": [{"cert": str(cert), "key": str(key)}]}},
+            upstream_red={"tls": {"ca": str(self.authority.ca), "name": "db.internal"}})
+        line = self.line(front, "red")
+        self.wait_accepting(line)
+        said = self.ask(self.programs[2], line, "-At", "-c", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        self.assertEqual(said.strip(), "t")
+        self.transactions(line)
+        self.assertIn("TLS is required here", self.refused(self.line(front, "red", sslmode="disable")))
+        self.assertIn("does not match host name", self.refused(self.line(front, "blue")))
         proxy.stop()
 
 

@@ -4,16 +4,16 @@ import json
 import os
 import socket
 import ssl
-import struct
 import subprocess
 import threading
 import time
 
+import admin
 import aegis
 import secure
 from aegis import KIB, Backend, Case, Echo, Pattern, Task, dial, how_it_ends, receive, reset
 from papers import Papers, need_tls, openssl
-from secure import TlsSocket, client_context, listener_tls, server_context, upstream_tls
+from secure import Recorder, TlsSocket, client_context, listener_tls, server_context, upstream_tls
 
 need_tls()
 DOWN = Pattern(7)
@@ -212,6 +212,19 @@ class OneByOne(TlsSocket):
             self.sock.sendall(bytes([byte]))
 
 
+class Secure(Backend):
+    """An echo with TLS."""
+
+    def __init__(self, test):
+        context = server_context()
+
+        def serve(sock):
+            with TlsSocket(sock, context, server_side=True) as secured:
+                while data := secured.recv(4096):
+                    secured.sendall(data)
+        super().__init__(test, serve)
+
+
 class Streams(Tls):
     """What happens after the handshake."""
 
@@ -323,6 +336,20 @@ class Streams(Tls):
         self.assertEqual(backend.result(), 16 * KIB)
         proxy.wait_closes("finished")
 
+    def test_a_record_that_takes_its_time(self):
+        """While pieces of it come nobody is idle."""
+        backend = Backend(self, lambda sock: DOWN.receive_all(sock))
+        proxy, address = self.proxy(backend.address, listener={**self.listener(), "timeout": {"idle": "1s"}})
+        sock = self.begin(address)
+        sock.ssl.write(DOWN.at(0, 16 * KIB))
+        records, pace = sock._out.read(), threading.Event()
+        for at in range(0, len(records), 2800):
+            sock.sock.sendall(records[at:at + 2800])
+            pace.wait(0.3)
+        sock.close()
+        self.assertEqual(backend.result(), 16 * KIB)
+        proxy.wait_closes("finished")
+
     def test_first_records_are_small(self):
         """So that each is of use as it comes; later ones are large."""
         backend, proxy, address = self.through(lambda sock: DOWN.send(sock, 256 * KIB))
@@ -333,6 +360,28 @@ class Streams(Tls):
         self.assertGreater(max(sizes), 15 * KIB)
         sock.close()
         proxy.wait_closes("finished")
+
+    def test_live_connections(self):
+        """Both sides of each; a handshake that is not over is none, and of a plain side nothing is said."""
+        admin.need()
+        backend = Secure(self)
+        proxy, address = self.proxy(backend.address, listener=self.listener(), upstream={"tls": upstream_tls()}, workers=1)
+        half = dial(address)  # says nothing
+        self.addCleanup(half.close)
+        first = self.begin(address, client_context("1.3"))
+        aegis.echo(first)
+        second = self.begin(address, client_context("1.2"))
+        aegis.echo(second)
+        rows = {row["client"]: row for row in admin.get(proxy.directory, "/connections").json["connections"]}
+        self.assertEqual(len(rows), 3)
+        rows = [rows[f"127.0.0.1:{sock.getsockname()[1]}"] for sock in (half, first, second)]
+        self.assertEqual([sorted({"client_tls", "server_tls", "sni"} & set(row)) for row in rows], [[], ["client_tls", "server_tls", "sni"], ["client_tls", "server_tls", "sni"]])
+        self.assertEqual([row["client_tls"]["version"] for row in rows[1:]], ["TLSv1.3", "TLSv1.2"])
+        self.assertEqual([row["client_tls"]["cipher"] for row in rows[1:]], [sock.ssl.cipher()[0] for sock in (first, second)])
+        self.assertEqual([row["server_tls"]["resumed"] for row in rows[1:]], [False, True])
+        shown = aegis.run(aegis.BUILD / "aegisctl", "-r", proxy.directory, "connections").stdout
+        self.assertIn("CLIENT TLS", shown)
+        self.assertRegex(shown, r"TLSv1\.2 ECDHE-\S+ +TLSv1\.3 TLS_\S+ resumed")
 
     def test_what_is_told(self):
         """In the access log and the metrics."""
@@ -379,28 +428,6 @@ class Together(TlsSocket):
     def let_go(self):
         kept, self.kept = self.kept, b""
         self.sock.sendall(kept)
-
-
-class Recorder(TlsSocket):
-    """Keeps what it received."""
-
-    def _receive(self):
-        records = self.sock.recv(64 << 10)
-        self.seen = getattr(self, "seen", b"") + records
-        with self._lock:
-            if records:
-                self._in.write(records)
-            else:
-                self._in.write_eof()
-
-    def record_sizes(self, kind):
-        at, sizes = 0, []
-        while at + 5 <= len(self.seen):
-            type_, _, size = struct.unpack_from("!BHH", self.seen, at)
-            if type_ == kind:
-                sizes.append(size)
-            at += 5 + size
-        return sizes
 
 
 class Servers(Tls):

@@ -172,14 +172,16 @@ class Addresses(UdpCase):
             self.skipTest("needs raw sockets")
         self.addCleanup(raw.close)
         here = socket.inet_aton("127.0.0.1")
-        for listener in ("127.0.0.1:0", "0.0.0.0:0"):
+        # A socket for all addresses is behind each one of them.
+        for listener, source in (("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.3")):
             server = DatagramServer(self)
             settings = datagram_app(server.address)
             settings["listeners"][0]["address"] = listener
             proxy = self.aegis(settings)
             port = int(proxy.address().rpartition(":")[2])
             udp = struct.pack("!HHHH", port, port, 8 + 5, 0) + b"again"
-            raw.sendto(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0) + here + here + udp, ("127.0.0.1", 0))
+            raw.sendto(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0) + socket.inet_aton(source) + here + udp,
+                       ("127.0.0.1", 0))
             wait_until(lambda: self.drops(proxy, "refused") == 1, "the datagram to be refused")
             DatagramClient(self, f"127.0.0.1:{port}").ask()
             self.assertEqual(len(server.seen), 1)

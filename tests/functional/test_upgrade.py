@@ -15,6 +15,7 @@ import unittest
 
 import admin
 import aegis
+import tracer
 from aegis import AEGIS, BUILD, ROOT, SLOW, Aegis, Case, Demo, Echo, Load, Task, alive, dial, echo, free_address, need, receive_line, wait_until
 from papers import Papers, need_tls, serial_at
 
@@ -88,6 +89,7 @@ class Master(Aegis):
     def wait_first(self, pid, seconds=20.0):
         """Until a master that was replaced has ended."""
         wait_until(lambda: pid in self.reap() or not alive(pid), f"the end of the old master {pid}", seconds)
+        self.reap()  # it may have ended between the two questions
 
     def kill(self):
         super().kill()
@@ -104,6 +106,17 @@ class Master(Aegis):
         self.current = self.pid_file()
         self.test.assertNotEqual(self.current, before)
         return self.current
+
+    def catch_in_the_switch(self):
+        """An upgrade to the same program, which is stopped when its workers accept, and ours have not been told to stop. Returns its pid."""
+        note = self.directory / "new.pid"
+        self.install(f"#!/bin/sh\necho $$ > {note}.new; mv {note}.new {note}; kill -STOP $$\nexec {AEGIS} \"$@\"\n")
+        self.send(signal.SIGUSR2)
+        wait_until(note.exists, "the new program")
+        new = int(note.read_text())
+        wait_until(lambda: aegis.stat_fields(new)[0] == "T", "it to stop")
+        tracer.run_until_memfd(new, "aegis")  # with which it tells the old one what its workers read now
+        return new
 
     def must_refuse(self, *says, seconds=30.0):
         """aegis -s upgrade, which must fail, say why, and change nothing."""
@@ -250,7 +263,7 @@ class Upgrades(Case):
         for pid in workers:
             os.kill(pid, signal.SIGSTOP)
         self.addCleanup(lambda: [os.kill(pid, signal.SIGCONT) for pid in workers if alive(pid)])
-        waiting = [self.connect(address) for _ in range(40)]
+        waiting = [self.connect(address, later=True) for _ in range(40)]
         for sock in waiting:
             sock.sendall(b"queued")
         proxy.write({**proxy.settings, "workers": 1})
@@ -568,14 +581,13 @@ class Failures(Case):
 
     def leave_one(self, proxy):
         """Settings without one of the listeners: between the two steps of the switch handshakes with it have time to end. Returns the new
-        master, caught there."""
+        master, stopped between the two."""
         proxy.write({**proxy.settings, "listeners": proxy.settings["listeners"][:1]})
-        proxy.send(signal.SIGUSR2)
-        stat = proxy.wait_stat(lambda stat: any(worker["generation"] == 2 and worker["state"] == "running" for worker in stat["workers"]),
-                               "the new workers to accept")
+        new = proxy.catch_in_the_switch()
+        proxy.wait_stat(lambda stat: any(worker["generation"] == 2 and worker["state"] == "running" for worker in stat["workers"]),
+                        "the new workers to accept")
         self.assertEqual(proxy.pid_file(), proxy.pid)
-        worker = next(worker["pid"] for worker in stat["workers"] if worker["generation"] == 2)
-        return int(aegis.stat_fields(worker)[1])
+        return new
 
     def two_listeners(self):
         settings = aegis.app(self.demo["echo"])
@@ -613,6 +625,7 @@ class Failures(Case):
         proxy.lost = True
         new = self.leave_one(proxy)
         os.kill(proxy.pid, signal.SIGKILL)
+        os.kill(new, signal.SIGCONT)
         wait_until(lambda: proxy.pid_file() == new, "the new master in the pid file")
         proxy.current = new
         self.load.wait_more(5)
@@ -622,6 +635,28 @@ class Failures(Case):
         proxy.install(AEGIS)
         proxy.upgrade()
         proxy.settled()
+
+    def test_command_returns_when_the_old_one_accepts_no_more(self):
+        """As with a reload: who connects when it has returned has a new worker."""
+        proxy = Master(self, aegis.app(self.demo["echo"], workers=1, **LONG_DRAIN))
+        for _ in range(3):
+            old, = [row["pid"] for row in proxy.workers()]
+            os.kill(old, signal.SIGSTOP)
+            command = Task(proxy.command, "-s", "upgrade")
+            wait_until(lambda: proxy.pid_file() != proxy.current, "the new master")
+            os.kill(old, signal.SIGCONT)
+            self.assertEqual(command.result().returncode, 0)
+            proxy.current = proxy.pid_file()
+            self.assertFalse(self.listens(old))
+            with dial(proxy.address()) as sock:
+                echo(sock)
+            proxy.settled()
+
+    @staticmethod
+    def listens(pid):
+        """Has the process a socket of a listener?"""
+        rows = [line.split() for line in aegis.proc("self", "net/tcp").splitlines()[1:]]
+        return bool({f"socket:[{row[9]}]" for row in rows if row[3] == "0A"} & set(aegis.links(pid)))
 
     def test_two_commands_at_once(self):
         """Both hear what comes of the one upgrade."""

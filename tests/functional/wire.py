@@ -139,6 +139,9 @@ def form(sock):
     return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
 
 
+IP_BIND_ADDRESS_NO_PORT = 24
+
+
 class Dialled(socket.socket):
     """The kernel tells a reset once: when connect() told it, a read would say that the stream has ended."""
     was_reset = False
@@ -149,10 +152,14 @@ class Dialled(socket.socket):
         return super().recv(*args)
 
 
-def dial(address, seconds=20.0, receive_buffer=0):
+def dial(address, seconds=20.0, receive_buffer=0, source=None, later=False):
+    """A client, of an address of its own where `source` names one. later: nobody takes it yet (with TLS: its handshake does not wait)."""
     family, name = parse(address)
     sock = Dialled(family, socket.SOCK_STREAM)
     try:
+        if source:
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source, 0))
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(seconds * SLOW)
@@ -165,7 +172,7 @@ def dial(address, seconds=20.0, receive_buffer=0):
     except BaseException:
         sock.close()
         raise
-    return sock if sock.was_reset else secure.client(sock)
+    return sock if sock.was_reset else secure.client(sock, later)
 
 
 def bind(address="127.0.0.1:0", backlog=1024):

@@ -8,7 +8,7 @@
 #include "fuzz.h"
 #include "proto/probe.h"
 
-static const enum probe_kind kinds[] = { PROBE_TCP, PROBE_REDIS, PROBE_POSTGRES, PROBE_MYSQL };
+static const enum probe_kind kinds[] = { PROBE_TCP, PROBE_REDIS, PROBE_POSTGRES, PROBE_MYSQL, PROBE_HTTP };
 
 /* All that was said, and how it ended. */
 struct talk {
@@ -72,7 +72,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
 	if (size == 0)
 		return 0;
-	struct probe_rules rules = { .kind = kinds[*bytes % ARRAY_LEN(kinds)], .expect = expect };
+	const struct status_set good = { .bits = { 0, UINT64_MAX } };
+	struct probe_rules rules = { .kind = kinds[*bytes % ARRAY_LEN(kinds)], .expect = expect, .statuses = &good };
+	if (rules.kind == PROBE_HTTP)
+		rules.send = "GET / HTTP/1.1\r\n\r\n";
 	bytes++;
 	size--;
 	if (rules.kind == PROBE_TCP) {

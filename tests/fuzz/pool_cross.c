@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 
 #include "../unit/shm/segment.h"
 #include "base/clock.h"
+#include "os/ring_loop.h"
 #include "pool_actors.h"
 #include "tcp/tcp.h"
 #include "tcp/wait.h"
@@ -32,7 +32,7 @@ struct world {
 	struct manners manners;
 	struct loop *loop;
 	struct ring *ring;
-	struct ring_port loop_port;
+	struct ring_loop ring_loop;
 	struct config *config;
 	struct shm shm;
 	struct box box;
@@ -126,26 +126,9 @@ static void load(struct world *world)
 
 /* --- the loop ---------------------------------------------------------------------------------------------------------------- */
 
-static void on_woke(void *arg)
+static void on_ring_lost(int error)
 {
-	loop_woke(((struct world *)arg)->loop);
-}
-
-static void on_ring_wait(void *arg, bool sleep)
-{
-	struct world *world = arg;
-	ensure(ring_wait(world->ring, sleep ? -1 : 0, on_woke, world) >= 0);
-}
-
-static void on_loop_ready(struct ring_port *port, unsigned op, int result, unsigned flags, unsigned buffer)
-{
-	struct world *world = container_of(port, struct world, loop_port);
-	(void)op;
-	(void)result;
-	(void)buffer;
-	loop_poll_ready(world->loop);
-	if (!(flags & RING_MORE))
-		ring_poll(world->ring, port, loop_poll_fd(world->loop), POLLIN, true);
+	ensure(error == 0);
 }
 
 static void use_ring(struct world *world)
@@ -157,9 +140,7 @@ static void use_ring(struct world *world)
 	world->ring = ring_new(&shape, why, sizeof why);
 	if (!world->ring)
 		return;
-	world->loop_port.fn = on_loop_ready;
-	ring_poll(world->ring, &world->loop_port, loop_poll_fd(world->loop), POLLIN, true);
-	loop_set_waiter(world->loop, on_ring_wait, world);
+	ring_loop_join(&world->ring_loop, world->loop, world->ring, on_ring_lost);
 }
 
 static void before_sleep(void *arg)

@@ -4,6 +4,7 @@ Not part of `make check`: the quickstart uses fixed ports and runs make itself.
 """
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import unittest
 import urllib.request
 
 QUICKSTART = pathlib.Path(__file__).resolve().parent.parent.parent / "contrib" / "quickstart"
-PORTS = (8080, 8081, 8082)
+PORTS = (8080, 8081, 8082, 8083)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 READY = "Ctrl-C stops everything."
 BOUND_S = 300  # for the build too; a run that hangs fails the test
@@ -83,6 +84,11 @@ class Quickstart(unittest.TestCase):
             with urllib.request.urlopen("http://127.0.0.1:8080/", timeout=10) as response:
                 names.add(response.read().split(b".")[0])
         self.assertEqual(names, {b"Hello from one", b"Hello from two"})
+        with urllib.request.urlopen("http://127.0.0.1:8083/", timeout=10) as response:
+            self.assertIn(b"<html", response.read())
+        why = re.search(r"^ *(\S*aegisctl -r \S+ why 127.0.0.1)$", output, re.MULTILINE).group(1).split()
+        told = subprocess.run(why, cwd=tempfile.gettempdir(), check=True, capture_output=True, text=True).stdout
+        self.assertIn("connected to server one (127.0.0.1:8081)", told)
         stop(process)
         rest = process.stdout.read()
         self.assertEqual(process.wait(), 0, rest)

@@ -29,6 +29,7 @@ function findings(status, history) {
 	for (const listener of status.listeners)
 		tellFull(`Listener ${listener.name} holds`, listener, tell);
 	tellWorkers(status, tell);
+	tellCertificates(status, tell);
 	for (const [counter, text] of SHORTAGES)
 		if (history.since(counter) > 0)
 			tell("warn", text);
@@ -102,6 +103,18 @@ function tellWorkers(status, tell) {
 	const held = sum(old, (worker) => worker.connections);
 	if (old.length > 0)
 		tell("idle", `Older generations still drain: ${plural(held, "connection")} in ${plural(old.length, "worker")}.`);
+}
+
+/* For each level one line, the soonest first. */
+function tellCertificates(status, tell) {
+	const soonest = [...status.certificates].sort((a, b) => a.not_after_unix - b.not_after_unix);
+	const at = (level) => soonest.filter((certificate) => certificateLevel(certificate) === level);
+	const named = (certificate) => `${certificate.name} (${certificate.listener}) ${certificateText(certificate)}`;
+	const expired = at("bad"), soon = at("warn");
+	if (expired.length > 0)
+		tell("bad", `${plural(expired.length, "certificate has", "certificates have")} expired.`, list(expired, named));
+	if (soon.length > 0)
+		tell("warn", `${plural(soon.length, "certificate needs", "certificates need")} attention.`, list(soon, named));
 }
 
 function calm(status, history) {

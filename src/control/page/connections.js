@@ -4,6 +4,10 @@
 const serverOf = (row) => row.server ? `${row.upstream}/${row.server}` : row.upstream || NOTHING;
 const whereTo = (row) => row.sni ? `${serverOf(row)} (${row.sni})` : serverOf(row);
 
+/* By which TLS either side is reached. */
+const tlsOf = (row) => [["client", row.client_tls], ["server", row.server_tls]].filter(([, tls]) => tls !== undefined);
+const tlsText = (row) => tlsOf(row).map(([side, tls]) => `${side} ${tls.version} ${tls.cipher}${tls.resumed ? " resumed" : ""}`).join(", ") || NOTHING;
+
 /* What looks like an address is asked for: of a hundred thousand connections the answer has the first thousand. */
 function clientOf(filter) {
 	const word = filter.trim();
@@ -22,6 +26,7 @@ function makeConnections(section, note, onWhy) {
 			textColumn("Step", (row) => row.step),
 			textColumn("Listener", (row) => row.listener),
 			textColumn("Server", whereTo),
+			{ ...textColumn("TLS", tlsText), tls: true, hint: "Which TLS the client and the server speak with Aegis" },
 			numberColumn("Age", (row) => row.age_ms, milliseconds),
 			numberColumn("Idle", (row) => row.idle_ms, milliseconds),
 			numberColumn("From client", (row) => row.up_bytes, bytes),
@@ -47,7 +52,8 @@ function makeConnections(section, note, onWhy) {
 		say(note, `${plural(rows.length, "connection")}${missing}${before}, as of ${clock(Date.now())}`);
 		table.element.hidden = false;
 		bar.lastElementChild.hidden = false;
-		table.showUdp(rows.some((row) => row.protocol === "udp"));
+		table.showWhere("udp", rows.some((row) => row.protocol === "udp"));
+		table.showWhere("tls", rows.some((row) => tlsOf(row).length > 0));
 		table.update(rows);
 	});
 	bar.prepend(button);

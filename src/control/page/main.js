@@ -119,7 +119,7 @@ class View {
 		this.history = new History();
 		this.events = new Events($("event-list"), $("announce"));
 		this.charts = makeCharts(this.history, $("traffic"));
-		const tables = { servers: makeServers, listeners: makeListeners, workers: makeWorkers, ends: makeEnds };
+		const tables = { servers: makeServers, listeners: makeListeners, certificates: makeCertificates, workers: makeWorkers, ends: makeEnds };
 		this.tables = Object.entries(tables).map(([section, makeTable]) => makeTable(this.history, $(section)));
 		makeConnections($("connections"), $("connections-note"), makeWhy($("why")));
 	}

@@ -74,7 +74,7 @@ function makeListeners(history, section) {
 	});
 	section.append(table.element);
 	return (status) => {
-		table.showUdp(status.listeners.some(isUdp));
+		table.showWhere("udp", status.listeners.some(isUdp));
 		table.update(status.listeners);
 	};
 }

@@ -44,8 +44,7 @@ function checkText(server) {
 	const health = server.health;
 	if (!hasCheck(server))
 		return health.checked ? "not yet" : "";
-	const detail = health.detail !== 0 && /status/i.test(health.result) ? ` (${health.detail})` : "";
-	return `${health.result}${detail}`;
+	return health.why === "" ? health.result : `${health.result} (${health.why})`;
 }
 
 function why(server) {

@@ -12,8 +12,8 @@ function compare(a, b) {
 class Table {
 	/* options: caption, key(row), columns, group(row) -> key, drawGroup(cell, key), text(row) to filter by, keep(row) to filter by,
 	 * empty: what to say without rows.
-	 * A column: title, hint, number, value(row) to sort by (none: not sortable), draw(cell, row), more: only with all columns, udp: only
-	 * where there are datagrams. */
+	 * A column: title, hint, number, value(row) to sort by (none: not sortable), draw(cell, row), more: only with all columns, udp, tls:
+	 * only where there are datagrams, or TLS. */
 	constructor(options) {
 		this.options = options;
 		this.rows = [];
@@ -21,7 +21,7 @@ class Table {
 		this.filter = "";
 		this.all = false;
 		this.more = false;
-		this.udp = false;
+		this.kinds = { udp: false, tls: false };
 		this.drawn = new Map();
 		this.groups = new Map();
 		this.table = make("table", "", make("caption", "unseen", options.caption));
@@ -42,7 +42,7 @@ class Table {
 	}
 
 	get columns() {
-		return this.options.columns.filter((column) => (this.more || !column.more) && (this.udp || !column.udp));
+		return this.options.columns.filter((column) => (this.more || !column.more) && Object.entries(this.kinds).every(([kind, shown]) => shown || !column[kind]));
 	}
 
 	#heads() {
@@ -84,10 +84,11 @@ class Table {
 		this.draw();
 	}
 
-	showUdp(udp) {
-		if (udp === this.udp)
+	/* The columns that are for some rows alone. */
+	showWhere(kind, shown) {
+		if (shown === this.kinds[kind])
 			return;
-		this.udp = udp;
+		this.kinds[kind] = shown;
 		this.drawn.clear();
 		this.#heads();
 	}

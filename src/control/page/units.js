@@ -81,4 +81,10 @@ function clock(unix_ms) {
 	return `${two(date.getDate())} ${MONTHS[date.getMonth()]} ${time}`;
 }
 
+/* "3 Jan 2027", in local time. */
+function day(unix) {
+	const date = new Date(unix * 1000);
+	return Number.isNaN(date.getTime()) ? NOTHING : `${date.getDate()} ${MONTHS[date.getMonth()]} ${date.getFullYear()}`;
+}
+
 const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

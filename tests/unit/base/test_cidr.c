@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 #include "base/cidr.h"
+#include "parsed.h"
 
 static uint64_t random_state = 1;
 
@@ -20,16 +21,6 @@ static uint32_t random_below(uint32_t limit)
 {
 	random_state = random_state * UINT64_C(6364136223846793005) + 1442695040888963407U;
 	return (uint32_t)(random_state >> 33) % limit;
-}
-
-static struct cidr parsed(const char *s)
-{
-	struct cidr cidr;
-	char why[CIDR_WHY_SIZE] = "";
-
-	if (cidr_parse(s, &cidr, why, sizeof why) != 0)
-		fail_msg("%s", why);
-	return cidr;
 }
 
 static void test_what_can_be_written(void **state)

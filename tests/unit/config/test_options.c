@@ -102,9 +102,13 @@ static void every_switch_works(void **state)
 		assert_non_null(option);
 		assert_non_null(option->without_group);
 		assert_true(option->type == OPTION_NUMBER || option->type == OPTION_DURATION || option->type == OPTION_ENUM ||
-		            option->type == OPTION_TARGET || option->type == OPTION_BOOL);
+		            option->type == OPTION_TARGET || option->type == OPTION_FILE || option->type == OPTION_BOOL);
 		memset(&any, 0xff, sizeof any);
 		value_set_default(option, false, &any);
+		if (object_rows[object].other_switch_offset != 0) {
+			assert_true(object_is_on(object, &any));
+			((unsigned char *)&any)[object_rows[object].other_switch_offset] = 0;
+		}
 		assert_false(object_is_on(object, &any));
 		if (option->fallback != NULL) {
 			value_set_default(option, true, &any);

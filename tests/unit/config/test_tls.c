@@ -25,6 +25,8 @@ static void without_a_group_it_is_plain(void **state)
 	assert_false(config->upstreams[0].tls.enabled);
 	assert_int_equal(config->tls.ticket_rotation_ns, 8 * 3600 * NS_PER_S);
 	assert_true(config->tls.watch);
+	assert_true(config->tls.ktls);
+	assert_int_equal(config->tls.ktls_from_bytes, 256 * 1024);
 	config_free(config);
 	config = load_text(TLS("enabled = false; " PAIR) TO("tls = { enabled = false; };"));
 	assert_false(config->listeners[0].tls.enabled);

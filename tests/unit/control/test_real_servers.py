@@ -152,11 +152,21 @@ class Postgres(Checked):
         self.accepts(address, "good let us in")
         words = b"".join(word + b"\0" for word in (b"user", b"aegis", b"database", b"postgres", b""))
         held = []
-        for _ in range(3):
-            held.append(dial(address))
-            held[-1].sendall(struct.pack(">II", len(words) + 8, 3 << 16) + words)
-            while b"Z\0\0\0\5I" not in held[-1].recv(4096):
-                pass
+
+        def takes_another():  # those that came before may still have their places
+            sock = dial(address)
+            sock.sendall(struct.pack(">II", len(words) + 8, 3 << 16) + words)
+            answer = b""
+            while b"Z\0\0\0\5I" not in answer:
+                part = sock.recv(4096)
+                if not part:
+                    sock.close()
+                    return False
+                answer += part
+            held.append(sock)
+            return len(held) == 3
+
+        wait_until(takes_another, "all places to be taken")
         self.assertChecked("postgres", address, "bad refuses connections: sorry, too many clients already")
         for sock in held:
             sock.close()
@@ -197,9 +207,18 @@ class MariaDB(Checked):
 
     def test_full(self):
         address = self.mariadb("--max-connections=10")
-        held = [dial(address) for _ in range(12)]
-        for sock in held:
-            self.assertTrue(sock.recv(1))
+        held = []
+
+        def is_full():  # the one that looked whether it listens may have a place until now
+            while len(held) < 20:
+                sock = dial(address)
+                if aegis.receive(sock, 5)[4] == 0xff:
+                    sock.close()
+                    break
+                held.append(sock)
+            return self.check("mysql", address)[0].startswith("bad refuses connections, error 1040")
+
+        wait_until(is_full, "all places to be taken")
         self.assertChecked("mysql", address, "bad refuses connections, error 1040: Too many connections")
         for sock in held:
             sock.close()

@@ -110,6 +110,24 @@ static void test_gone_with_unread_messages(void **state)
 	assert_int_equal(channel_receive(ends[1], &got, &fd), -EPIPE);
 }
 
+static void test_last_words_of_one_that_did_not_listen(void **state)
+{
+	(void)state;
+	struct channel_message got;
+	int fd;
+	assert_int_equal(channel_send(ends[1], &sample, -1), 0);
+	assert_int_equal(channel_send(ends[0], &sample, -1), 0);
+	assert_int_equal(channel_send(ends[0], &sample, -1), 0);
+	close_end(0);
+	for (int i = 0; i < 2; i++) {
+		memset(&got, 0, sizeof got);
+		assert_int_equal(channel_receive(ends[1], &got, &fd), 0);
+		assert_memory_equal(&got, &sample, sizeof got);
+	}
+	assert_int_equal(channel_receive(ends[1], &got, &fd), -EPIPE);
+	assert_int_equal(channel_receive(ends[1], &got, &fd), -EPIPE);
+}
+
 static void test_full(void **state)
 {
 	(void)state;
@@ -194,6 +212,7 @@ int main(void)
 		TEST(test_ends_are_nonblocking_and_cloexec),
 		TEST(test_other_side_gone),
 		TEST(test_gone_with_unread_messages),
+		TEST(test_last_words_of_one_that_did_not_listen),
 		TEST(test_full),
 		TEST(test_foreign_messages),
 		TEST(test_bad_descriptor),

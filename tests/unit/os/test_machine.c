@@ -6,6 +6,9 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <ifaddrs.h>
+#include <net/if.h>
+
 #include "os/machine.h"
 #include "scratch.h"
 
@@ -147,29 +150,62 @@ static void of_ourselves_it_knows_something(void **state)
 	assert_true(machine_local_ports("") > 0);
 }
 
+static bool is_own(const char *text)
+{
+	struct endpoint endpoint;
+	const char *why;
+
+	assert_int_equal(endpoint_parse(text, &endpoint, &why), 0);
+	return machine_has_address(&endpoint.addr);
+}
+
+static void addresses_of_this_machine(void **state)
+{
+	(void)state;
+	struct ifaddrs *all;
+
+	assert_true(is_own("127.0.0.1:7"));
+	assert_true(is_own("127.3.2.1:7"));
+	assert_true(is_own("[::ffff:127.0.0.9]:7"));
+	assert_false(is_own("192.0.2.1:7"));
+	assert_false(is_own("[::ffff:192.0.2.1]:7"));
+	assert_false(is_own("[2001:db8::1]:7"));
+	assert_int_equal(getifaddrs(&all), 0);
+	for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
+		struct addr addr;
+		if (!one->ifa_addr || one->ifa_addr->sa_family != AF_INET || !(one->ifa_flags & IFF_UP))
+			continue;
+		addr_from_sockaddr(&addr, one->ifa_addr, sizeof(struct sockaddr_in));
+		addr_set_port(&addr, 7);
+		assert_true(machine_has_address(&addr));
+	}
+	freeifaddrs(all);
+}
+
 static void tls_of_the_kernel(void **state)
 {
 	static const struct {
 		const char *content;
-		bool has;
-	} cases[] = { { "mptcp tls\n", true }, { "tls mptcp\n", true }, { "mptcp\n", false }, { "espintcp nottls\n", false } };
+		bool lacks;
+	} cases[] = { { "mptcp tls\n", false }, { "tls mptcp\n", false }, { "mptcp\n", true }, { "espintcp nottls\n", true } };
 	struct scratch scratch;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		scratch_make(&scratch);
 		scratch_write(&scratch, "proc/sys/net/ipv4/tcp_available_ulp", cases[i].content);
-		assert_int_equal(machine_has_kernel_tls(scratch.path), cases[i].has);
+		assert_int_equal(machine_lacks_kernel_tls(scratch.path), cases[i].lacks);
 		scratch_remove(&scratch);
 	}
 	scratch_make(&scratch);
-	assert_false(machine_has_kernel_tls(scratch.path));
+	assert_false(machine_lacks_kernel_tls(scratch.path)); /* it is not told */
 	scratch_remove(&scratch);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(addresses_of_this_machine),
 		cmocka_unit_test(tls_of_the_kernel),
 		cmocka_unit_test(memory_is_what_the_machine_has),
 		cmocka_unit_test(or_the_least_of_its_groups),

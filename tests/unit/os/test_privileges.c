@@ -15,22 +15,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "in_child.h"
 #include "os/privileges.h"
-
-/* Run a check in a child, since what it does cannot be undone. It returns 0, or a number that says where it failed. */
-static void in_child(int (*check)(void))
-{
-	pid_t child = fork();
-	if (child == 0)
-		_exit(check());
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the check failed: status %#x", (unsigned)status);
-}
 
 static void need_root(void)
 {

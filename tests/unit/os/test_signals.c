@@ -9,24 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "in_child.h"
 #include "os/signals.h"
 
 static const int wanted[] = { SIGUSR1, SIGHUP, 0 };
-
-/* In a child: the mask of this process stays as it is. */
-static void in_child(int (*check)(void))
-{
-	pid_t child = fork();
-	if (child == 0)
-		_exit(check());
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the check failed: status %#x", (unsigned)status);
-}
 
 static int check_descriptor(void)
 {

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "../base/parsed.h"
 #include "policy/access.h"
 
 enum { MANY = 100000 };
@@ -27,16 +28,6 @@ static uint32_t random_below(uint32_t limit)
 {
 	random_state = random_state * UINT64_C(6364136223846793005) + 1442695040888963407U;
 	return (uint32_t)(random_state >> 33) % limit;
-}
-
-static struct cidr parsed(const char *s)
-{
-	struct cidr cidr;
-	char why[CIDR_WHY_SIZE] = "";
-
-	if (cidr_parse(s, &cidr, why, sizeof why) != 0)
-		fail_msg("%s", why);
-	return cidr;
 }
 
 static struct access *made(const struct lists *lists)

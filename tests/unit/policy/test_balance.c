@@ -7,21 +7,9 @@
 
 #include <string.h>
 
-#include "policy/balance.h"
-
 enum { MANY = 10000, RETRIES = 8 };
 
-static struct balance balance;
-static struct balance_entry entries[MANY];
-static uint32_t loads[MANY];
-static uint32_t looks;
-static uint64_t random_state;
-
-static uint32_t load_of(const void *arg, uint32_t entry)
-{
-	looks++;
-	return ((const uint32_t *)arg)[entry];
-}
+#include "balance_ground.h"
 
 static uint32_t random_below(uint32_t limit)
 {
@@ -52,31 +40,6 @@ static void set_up_equal(enum balance_algorithm algorithm, uint32_t n, uint32_t 
 		loads[i] = load;
 	}
 	start(algorithm, n, 0);
-}
-
-static int set_up_test(void **state)
-{
-	(void)state;
-	random_state = 1;
-	balance = (struct balance){ 0 };
-	return 0;
-}
-
-static int tear_down_test(void **state)
-{
-	(void)state;
-	balance_fini(&balance);
-	return 0;
-}
-
-static int choose(void)
-{
-	return balance_choose(&balance, 0, NULL, 0);
-}
-
-static int choose_after(uint16_t tried)
-{
-	return balance_choose(&balance, 0, &tried, 1);
 }
 
 static void assert_sequence(const char *expected)

@@ -9,21 +9,12 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "policy/balance.h"
 
 enum { MANY = 1000, RETRIES = 8 };
 
-static struct balance balance;
-static struct balance_entry entries[MANY];
-static uint32_t loads[MANY], looks;
-static uint64_t random_state;
-static const enum balance_algorithm both[] = { BALANCE_BY_RANDOM, BALANCE_BY_P2C };
+#include "balance_ground.h"
 
-static uint32_t load_of(const void *arg, uint32_t entry)
-{
-	looks++;
-	return ((const uint32_t *)arg)[entry];
-}
+static const enum balance_algorithm both[] = { BALANCE_BY_RANDOM, BALANCE_BY_P2C };
 
 static uint32_t random_below(uint32_t limit)
 {
@@ -43,31 +34,6 @@ static void set_up(enum balance_algorithm algorithm, const uint32_t *weights, ui
 	for (uint32_t i = 0; i < n; i++)
 		entries[i].weight = weights ? weights[i] : 100;
 	start(algorithm, n, 1);
-}
-
-static int set_up_test(void **state)
-{
-	(void)state;
-	random_state = 1;
-	balance = (struct balance){ 0 };
-	return 0;
-}
-
-static int tear_down_test(void **state)
-{
-	(void)state;
-	balance_fini(&balance);
-	return 0;
-}
-
-static int choose(void)
-{
-	return balance_choose(&balance, 0, NULL, 0);
-}
-
-static int choose_after(uint16_t tried)
-{
-	return balance_choose(&balance, 0, &tried, 1);
 }
 
 static void assert_near(uint32_t count, double expected, double part)

@@ -26,14 +26,6 @@ struct vector {
 
 static FILE *file;
 
-static void take_hex(struct vector *vector, const char *at)
-{
-	for (unsigned byte; *at != '"' && sscanf(at, "%2x", &byte) == 1; at += 2) {
-		assert_true(vector->count < sizeof vector->bytes);
-		vector->bytes[vector->count++] = (uint8_t)byte;
-	}
-}
-
 /* One member for each line. */
 static bool next_vector(struct vector *vector)
 {
@@ -41,15 +33,12 @@ static bool next_vector(struct vector *vector)
 
 	memset(vector, 0, sizeof *vector);
 	while (fgets(line, sizeof line, file) != NULL) {
-		char *at = strstr(line, "\": \"");
-		if (at != NULL && strncmp(line, "  \"hex\"", 7) == 0)
-			take_hex(vector, at + 4);
-		if (at != NULL && strncmp(line, "  \"id\"", 6) == 0)
-			sscanf(at + 4, "%63[^\"]", vector->id);
-		if (at != NULL && strncmp(line, "  \"sni\"", 7) == 0)
-			sscanf(at + 4, "%299[^\"]", vector->name);
-		if (at != NULL && strncmp(line, "  \"verdict\"", 11) == 0)
-			sscanf(at + 4, "%31[^\"]", vector->verdict);
+		const char *hex = vectors_member(line, "  \"hex\"");
+		if (hex != NULL)
+			vector->count = vectors_bytes(hex, vector->bytes, sizeof vector->bytes);
+		vectors_copy(line, "  \"id\"", vector->id, sizeof vector->id);
+		vectors_copy(line, "  \"sni\"", vector->name, sizeof vector->name);
+		vectors_copy(line, "  \"verdict\"", vector->verdict, sizeof vector->verdict);
 		if (strncmp(line, " }", 2) == 0)
 			return true;
 	}

@@ -57,14 +57,7 @@ static void copy_text(char *to, size_t size, const char *line, const char *key)
 
 static size_t copy_hex(char *to, size_t size, const char *line, const char *key)
 {
-	const char *at = value_of(line, key) + 1;
-	size_t count = 0;
-
-	for (unsigned byte; sscanf(at, "%2x", &byte) == 1 && *at != '"'; at += 2) {
-		assert_true(count < size);
-		to[count++] = (char)byte;
-	}
-	return count;
+	return vectors_bytes(value_of(line, key) + 1, to, size);
 }
 
 static bool next_vector(FILE *file, struct vector *vector)

@@ -390,6 +390,61 @@ static void test_mysql_end(void **state)
 
 /* ---- rules ---- */
 
+/* ---- http ---- */
+
+static void test_http_asks(void **state)
+{
+	char request[256], small[40];
+	const struct status_set good = { { 0 } };
+
+	(void)state;
+	size_t length = probe_http_request("/health?a=b", "app.test:8443", request, sizeof request);
+	assert_int_equal(length, strlen(request));
+	assert_non_null(strstr(request, "GET /health?a=b HTTP/1.1\r\nHost: app.test:8443\r\n"));
+	assert_string_equal(request + length - 4, "\r\n\r\n");
+	assert_int_equal(probe_http_request("/health", "app.test", small, sizeof small), 0);
+	const struct probe_rules rules = { .kind = PROBE_HTTP, .send = request, .statuses = &good };
+	assert_int_equal(probe_begin(&probe, &rules), PROBE_NEED_MORE);
+	assert_output(request, length);
+}
+
+static void test_http_judges_the_status(void **state)
+{
+	static const struct {
+		const char *answer;
+		enum probe_verdict verdict;
+		const char *reason;
+		uint32_t status;
+	} cases[] = {
+		{ "HTTP/1.1 200 OK\r\n", PROBE_GOOD, "status 200", 200 },
+		{ "HTTP/1.0 204\r\n\r\n", PROBE_GOOD, "status 204", 204 },
+		{ "HTTP/1.1 204\n", PROBE_GOOD, "status 204", 204 },
+		{ "HTTP/1.1 503 Busy\r\n", PROBE_BAD, "status 503", 503 },
+		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 x\r\na: b\r\n\r\nHTTP/1.1 200 OK", PROBE_GOOD, "status 200", 200 },
+		{ "HTTP/1.1 103 x\na: b\n\nHTTP/1.1 404 x", PROBE_BAD, "status 404", 404 },
+		{ "HTTP/1.1 101 Switching Protocols\r\n", PROBE_BAD, "status 101", 101 },
+		{ "HTTP/1.1 103 x\r\na: HTTP/1.1 200 OK\r\n", PROBE_NEED_MORE, "the answer", 0 },
+		{ "HTTP/1.1 20", PROBE_NEED_MORE, "the answer", 0 },
+		{ "HTTP/1.1 2000 OK\r\n", PROBE_BAD, "not an answer of HTTP", 0 },
+		{ "HTTP/1.1 099 OK\r\n", PROBE_BAD, "not an answer of HTTP", 0 },
+		{ "HTTP/1.x 200 OK\r\n", PROBE_BAD, "not an answer of HTTP", 0 },
+		{ "HTTP/2 200 OK\r\n\r\n", PROBE_BAD, "not an answer of HTTP", 0 },
+		{ "SSH-2.0-OpenSSH_9.6", PROBE_BAD, "not an answer of HTTP", 0 },
+	};
+	struct status_set good;
+	const char *why;
+
+	(void)state;
+	assert_int_equal(status_set_parse("2xx", &good, &why), 0);
+	const struct probe_rules rules = { .kind = PROBE_HTTP, .send = "GET", .statuses = &good };
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		assert_judged(&rules, cases[i].answer, strlen(cases[i].answer), cases[i].verdict, cases[i].reason);
+		assert_int_equal(probe.status, cases[i].status);
+		if (cases[i].verdict != PROBE_NEED_MORE)
+			assert_final();
+	}
+}
+
 static void test_rules(void **state)
 {
 	static char text[PROBE_TEXT_MAX + 2], user[PROBE_USER_MAX + 2];
@@ -454,6 +509,8 @@ int main(void)
 		cmocka_unit_test(test_mysql_errors),
 		cmocka_unit_test(test_not_mysql),
 		cmocka_unit_test(test_mysql_end),
+		cmocka_unit_test(test_http_asks),
+		cmocka_unit_test(test_http_judges_the_status),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_names),
 	};

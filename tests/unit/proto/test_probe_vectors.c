@@ -20,17 +20,13 @@ static char vectors[64 << 10];
 static size_t take_bytes(const char *key, uint8_t *out, size_t size)
 {
 	char quoted[64];
-	size_t count = 0;
 
 	snprintf(quoted, sizeof quoted, "\"%s\":\"", key);
 	const char *at = strstr(vectors, quoted);
 	assert_non_null(at);
 	at += strlen(quoted);
-	for (unsigned byte; *at != '"' && sscanf(at, "%2x", &byte) == 1; at += 2) {
-		assert_true(count < size);
-		out[count++] = (uint8_t)byte;
-	}
-	assert_true(count > 0 && *at == '"');
+	size_t count = vectors_bytes(at, out, size);
+	assert_true(count > 0 && at[2 * count] == '"');
 	return count;
 }
 

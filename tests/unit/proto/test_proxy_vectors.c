@@ -26,14 +26,6 @@ struct vector {
 
 static FILE *file;
 
-static void take_hex(struct vector *vector, const char *at)
-{
-	for (unsigned byte; *at != '"' && sscanf(at, "%2x", &byte) == 1; at += 2) {
-		assert_true(vector->count < sizeof vector->bytes);
-		vector->bytes[vector->count++] = (uint8_t)byte;
-	}
-}
-
 /* One member for each line. */
 static bool next_vector(struct vector *vector)
 {
@@ -41,15 +33,12 @@ static bool next_vector(struct vector *vector)
 
 	memset(vector, 0, sizeof *vector);
 	while (fgets(line, sizeof line, file) != NULL) {
-		char *at = strstr(line, "\": \"");
-		if (at != NULL && strncmp(line, "   \"hex\"", 8) == 0)
-			take_hex(vector, at + 4);
-		if (at != NULL && strncmp(line, "   \"id\"", 7) == 0)
-			sscanf(at + 4, "%63[^\"]", vector->id);
-		if (at != NULL && strncmp(line, "   \"src\"", 8) == 0)
-			sscanf(at + 4, "%79[^\"]", vector->source);
-		if (at != NULL && strncmp(line, "   \"spec\"", 9) == 0)
-			sscanf(at + 4, "%15[^\"]", vector->verdict);
+		const char *hex = vectors_member(line, "   \"hex\"");
+		if (hex != NULL)
+			vector->count = vectors_bytes(hex, vector->bytes, sizeof vector->bytes);
+		vectors_copy(line, "   \"id\"", vector->id, sizeof vector->id);
+		vectors_copy(line, "   \"src\"", vector->source, sizeof vector->source);
+		vectors_copy(line, "   \"spec\"", vector->verdict, sizeof vector->verdict);
 		if (strncmp(line, "  }", 3) == 0 && vector->id[0])
 			return true;
 	}

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -118,37 +117,26 @@ static void on_tick(struct loop_timer *timer)
 		relay_tick(&ground->relay, loop_now_ns(ground->loop));
 }
 
+static void on_by_kernel(struct relay *relay, enum side to)
+{
+	(void)relay;
+	(void)to;
+}
+
 static const struct relay_session_ops session = { .bytes = on_bytes,
 	.look = on_look,
 	.ending = on_ending,
 	.allow = on_allow,
 	.options_due = on_options_due,
+	.by_kernel = on_by_kernel,
 	.done = on_done,
 	.tick_at = on_tick_at };
 
 /* --- the loop ---------------------------------------------------------------------------------------------------------------- */
 
-static void on_woke(void *arg)
+static void on_ring_lost(int error)
 {
-	struct ground *ground = arg;
-	loop_woke(ground->loop);
-}
-
-static void on_ring_wait(void *arg, bool sleep)
-{
-	struct ground *ground = arg;
-	assert_true(ring_wait(ground->ring, sleep ? -1 : 0, on_woke, ground) >= 0);
-}
-
-static void on_loop_ready(struct ring_port *port, unsigned op, int result, unsigned flags, unsigned buffer)
-{
-	struct ground *ground = container_of(port, struct ground, loop_port);
-	(void)op;
-	(void)result;
-	(void)buffer;
-	loop_poll_ready(ground->loop);
-	if (!(flags & RING_MORE))
-		ring_poll(ground->ring, port, loop_poll_fd(ground->loop), POLLIN, true);
+	fail_msg("ring_wait: %s", strerror(-error));
 }
 
 static void wait_by_ring(struct ground *ground)
@@ -159,9 +147,7 @@ static void wait_by_ring(struct ground *ground)
 	char why[160];
 	ground->ring = ring_new(&shape, why, sizeof why);
 	assert_non_null(ground->ring);
-	ground->loop_port.fn = on_loop_ready;
-	ring_poll(ground->ring, &ground->loop_port, loop_poll_fd(ground->loop), POLLIN, true);
-	loop_set_waiter(ground->loop, on_ring_wait, ground);
+	ring_loop_join(&ground->ring_loop, ground->loop, ground->ring, on_ring_lost);
 }
 
 static void before_sleep(void *arg)

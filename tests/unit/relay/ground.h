@@ -9,6 +9,7 @@
 
 #include "base/attr.h"
 #include "base/clock.h"
+#include "os/ring_loop.h"
 #include "relay/pipes.h"
 #include "relay/relay.h"
 
@@ -32,7 +33,7 @@ struct ground {
 	const struct shape *shape;
 	struct loop *loop;
 	struct ring *ring;
-	struct ring_port loop_port;
+	struct ring_loop ring_loop;
 	struct conns conns;
 	struct relay_engine engine;
 	struct pipes pipes;

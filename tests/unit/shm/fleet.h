@@ -105,4 +105,20 @@ static inline void fleet_stop(struct fleet *fleet, const pid_t *pids)
 	}
 }
 
+/* All of them at work, and one after the other killed at a random moment, within so many turns, and replaced. */
+static inline void fleet_suffer(struct fleet *fleet, uint64_t kills, uint64_t turns, fleet_turn_fn *turn)
+{
+	pid_t pids[FLEET];
+	uint64_t random = 88172645463325252U;
+	for (uint32_t i = 0; i < FLEET; i++)
+		pids[i] = fleet_start(fleet, i, i, turn);
+	for (uint64_t n = 0; n < kills; n++) {
+		uint32_t who = (uint32_t)(fleet_random(&random) % FLEET);
+		fleet_wait(fleet, who, fleet_random(&random) % turns + 1);
+		fleet_kill(pids[who]);
+		pids[who] = fleet_start(fleet, who, 100 + n, turn);
+	}
+	fleet_stop(fleet, pids);
+}
+
 #endif

@@ -6,11 +6,8 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <sched.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-
 #include "base/clock.h"
+#include "fleet.h"
 #include "segment.h"
 #include "shm/affinity.h"
 #include "stepping.h"
@@ -202,103 +199,56 @@ static void test_many_keys(void **state)
 
 /* --- many processes ---------------------------------------------------------------------------------------------------------- */
 
-enum { WORKERS = 4 };
-
 static struct board {
-	_Atomic uint64_t turns[WORKERS];
+	struct fleet fleet;
 	_Atomic uint64_t clock_ns;
-	_Atomic bool stop;
 	_Atomic uint64_t found;
 	_Atomic uint64_t wrong;
 } * board;
+static struct affinity shared;
 
-static void *shared_memory(size_t size)
+static void make_shared(uint32_t entries)
 {
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(memory, MAP_FAILED);
-	return memory;
-}
-
-static void make_shared(struct affinity *affinity, uint32_t entries)
-{
-	void *memory = shared_memory(affinity_bytes(entries));
+	void *memory = fleet_map(affinity_bytes(entries));
 	affinity_init(memory, seed);
-	affinity_open(affinity, memory, entries);
+	affinity_open(&shared, memory, entries);
 }
 
 /* More keys than cells, and servers that tell for which key they were put. */
-_Noreturn static void use_cells(const struct affinity *affinity, uint32_t seat, uint64_t random)
+static void use_cells(uint32_t me, uint64_t random)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (!atomic_load(&board->stop)) {
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-		uint64_t server, now_ns = atomic_fetch_add(&board->clock_ns, NS_PER_US);
-		struct cell_key key = { .high = random % 3, .low = random / 3 % 4, .scope = (uint32_t)(random / 12 % 3) };
-		uint64_t mark = (key.high << 8 | key.low << 4 | key.scope) << 32;
-		if (random >> 40 & 1) {
-			affinity_put(affinity, &key, mark | (random & 0xffffffff), ttl_ns, now_ns);
-		} else if ((random >> 41) % 64 == 0) {
-			affinity_drop(affinity, &key);
-		} else if (affinity_get(affinity, &key, ttl_ns, now_ns, &server)) {
-			atomic_fetch_add(&board->found, 1);
-			if (server >> 32 != mark >> 32)
-				atomic_fetch_add(&board->wrong, 1);
-		}
-		atomic_fetch_add_explicit(&board->turns[seat], 1, memory_order_relaxed);
-		if (random % 509 == 0)
-			sched_yield(); /* more changes of process than two CPUs would make by themselves */
+	(void)me;
+	uint64_t server, now_ns = atomic_fetch_add(&board->clock_ns, NS_PER_US);
+	struct cell_key key = { .high = random % 3, .low = random / 3 % 4, .scope = (uint32_t)(random / 12 % 3) };
+	uint64_t mark = (key.high << 8 | key.low << 4 | key.scope) << 32;
+	if (random >> 40 & 1) {
+		affinity_put(&shared, &key, mark | (random & 0xffffffff), ttl_ns, now_ns);
+	} else if ((random >> 41) % 64 == 0) {
+		affinity_drop(&shared, &key);
+	} else if (affinity_get(&shared, &key, ttl_ns, now_ns, &server)) {
+		atomic_fetch_add(&board->found, 1);
+		if (server >> 32 != mark >> 32)
+			atomic_fetch_add(&board->wrong, 1);
 	}
-	_exit(0);
-}
-
-static pid_t start_worker(const struct affinity *affinity, uint32_t seat, uint64_t random)
-{
-	pid_t pid = fork();
-	if (pid == 0)
-		use_cells(affinity, seat, random * UINT64_C(0x9e3779b97f4a7c15) + 1);
-	assert_true(pid > 0);
-	return pid;
 }
 
 static void test_killed_workers(void **state)
 {
 	(void)state;
-	enum { KILLS = 300 };
-	struct affinity affinity;
-	make_shared(&affinity, AFFINITY_WAYS);
-	board = shared_memory(sizeof *board);
+	make_shared(AFFINITY_WAYS);
+	board = fleet_map(sizeof *board);
 	board->clock_ns = start_ns;
-	pid_t pids[WORKERS];
-	uint64_t random = 88172645463325252U;
-	for (uint32_t seat = 0; seat < WORKERS; seat++)
-		pids[seat] = start_worker(&affinity, seat, seat);
-	for (uint64_t kills = 0; kills < KILLS; kills++) {
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-		uint32_t seat = (uint32_t)(random % WORKERS);
-		uint64_t until = atomic_load(&board->turns[seat]) + random / WORKERS % 1000;
-		while (atomic_load(&board->turns[seat]) < until)
-			sched_yield();
-		assert_int_equal(kill(pids[seat], SIGKILL), 0);
-		assert_int_equal(waitpid(pids[seat], NULL, 0), pids[seat]);
-		pids[seat] = start_worker(&affinity, seat, 100 + kills);
-	}
-	atomic_store(&board->stop, true);
-	for (uint32_t seat = 0; seat < WORKERS; seat++)
-		assert_int_equal(waitpid(pids[seat], NULL, 0), pids[seat]);
-	assert_true(board->found > 1000 && affinity_evictions(&affinity) > 1000);
+	fleet_suffer(&board->fleet, 300, 1000, use_cells);
+	assert_true(board->found > 1000 && affinity_evictions(&shared) > 1000);
 	assert_int_equal(board->wrong, 0);
 
 	uint64_t later_ns = board->clock_ns + NS_PER_S;
 	for (uint64_t i = 0; i < AFFINITY_WAYS; i++) /* every cell can be had */
-		put(&affinity, i, 100 + i, later_ns);
+		put(&shared, i, 100 + i, later_ns);
 	for (uint64_t i = 0; i < AFFINITY_WAYS; i++)
-		assert_int_equal(get(&affinity, i, later_ns), 100 + i);
+		assert_int_equal(get(&shared, i, later_ns), 100 + i);
 	munmap(board, sizeof *board);
-	munmap(affinity.shared, affinity_bytes(AFFINITY_WAYS));
+	munmap(shared.shared, affinity_bytes(AFFINITY_WAYS));
 }
 
 /* --- between any two instructions -------------------------------------------------------------------------------------------- */
@@ -377,7 +327,7 @@ static void test_killed_at_any_instruction(void **state)
 	(void)state;
 	if (!stepping_possible())
 		skip();
-	one_bucket.shared = shared_memory(affinity_bytes(AFFINITY_WAYS));
+	one_bucket.shared = fleet_map(affinity_bytes(AFFINITY_WAYS));
 	kill_at_each_change(put_newcomer);
 	kill_at_each_change(move_key_0);
 	munmap(one_bucket.shared, affinity_bytes(AFFINITY_WAYS));
@@ -433,7 +383,7 @@ static void test_still_at_any_instruction(void **state)
 	if (!stepping_possible())
 		skip();
 	size_t size = affinity_bytes(AFFINITY_WAYS);
-	one_bucket.shared = shared_memory(size);
+	one_bucket.shared = fleet_map(size);
 	stepping_stop_everywhere(make_full_bucket, put_newcomer, one_bucket.shared, size, expect_no_harm_by_a_sleeper);
 	stepping_stop_everywhere(make_full_bucket, move_key_0, one_bucket.shared, size, expect_no_harm_by_a_sleeper);
 	stepping_stop_everywhere(make_full_bucket, put_newcomer, one_bucket.shared, size, expect_both);

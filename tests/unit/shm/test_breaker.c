@@ -429,18 +429,8 @@ static void turn_of_chaos(uint32_t me, uint64_t random)
 static void test_killed_workers_while_others_go_on(void **state)
 {
 	(void)state;
-	pid_t pids[FLEET];
 	board = fleet_map(sizeof *board);
-	uint64_t random = 88172645463325252U;
-	for (uint32_t i = 0; i < FLEET; i++)
-		pids[i] = fleet_start(&board->fleet, i, i, turn_of_chaos);
-	for (uint32_t n = 0; n < KILLS; n++) {
-		uint32_t who = (uint32_t)(fleet_random(&random) % FLEET);
-		fleet_wait(&board->fleet, who, fleet_random(&random) % TURNS_BETWEEN_KILLS + 1);
-		fleet_kill(pids[who]);
-		pids[who] = fleet_start(&board->fleet, who, 100 + n, turn_of_chaos);
-	}
-	fleet_stop(&board->fleet, pids);
+	fleet_suffer(&board->fleet, KILLS, TURNS_BETWEEN_KILLS, turn_of_chaos);
 	assert_int_equal(board->violations, 0);
 	assert_true(board->closed > 0);
 	assert_true(board->breaker.trips > board->closed);

@@ -4,6 +4,9 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
 /* clang-format on */
 
 #include <string.h>
@@ -162,6 +165,28 @@ static void test_names(void **state)
 	assert_int_equal(health_result_effect(HEALTH_RESULT_TLS), HEALTH_FAILED);
 }
 
+static void assert_why(enum health_result result, uint32_t detail, const char *wanted)
+{
+	char why[HEALTH_WHY_SIZE];
+	const struct health_check check = { .result = result, .detail = detail };
+	assert_string_equal(health_check_why(&check, why, sizeof why), wanted);
+}
+
+static void test_what_a_detail_tells(void **state)
+{
+	(void)state;
+	assert_why(HEALTH_RESULT_STATUS, 503, "503");
+	assert_why(HEALTH_RESULT_STATUS, 0, "");
+	assert_why(HEALTH_RESULT_OK, 204, "");
+	assert_why(HEALTH_RESULT_UNREACHABLE, EHOSTUNREACH, strerror(EHOSTUNREACH));
+	assert_why(HEALTH_RESULT_TLS, HEALTH_TLS_EXPIRED, "certificate expired");
+	assert_why(HEALTH_RESULT_TLS, HEALTH_TLS_UNKNOWN, "");
+	assert_why(HEALTH_RESULT_TLS, HEALTH_TLS_ALERT + 48, "alert: unknown ca");
+	assert_why(HEALTH_RESULT_TLS, HEALTH_TLS_ALERT + 1, "alert 1");
+	assert_why(HEALTH_RESULT_TLS, HEALTH_TLS_ALERT + 255, "alert 255");
+	assert_why(HEALTH_RESULT_TLS, N_HEALTH_TLS_FAULTS, ""); /* of a later build */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -172,6 +197,7 @@ int main(void)
 		cmocka_unit_test(test_limits_change_half_way),
 		cmocka_unit_test(test_the_ends_of_numbers),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_what_a_detail_tells),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

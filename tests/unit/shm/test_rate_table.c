@@ -7,12 +7,10 @@
 /* clang-format on */
 
 #include <arpa/inet.h>
-#include <sched.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 
 #include "base/addr.h"
 #include "base/clock.h"
+#include "fleet.h"
 #include "segment.h"
 #include "shm/rate_table.h"
 #include "stepping.h"
@@ -250,21 +248,15 @@ enum { WORKERS = 4, KEYS = 512, BURST = 20 };
 static struct board {
 	_Atomic uint32_t passed[KEYS];
 	_Atomic uint32_t at_key[WORKERS];
-	_Atomic uint64_t turns[WORKERS];
 	_Atomic uint64_t clock_ns;
-	_Atomic bool stop;
+	struct fleet fleet;
 } * board;
 
-static void *shared_memory(size_t size)
-{
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(memory, MAP_FAILED);
-	return memory;
-}
+static struct rate_table few;
 
 static void make_shared(struct rate_table *table, uint32_t cells)
 {
-	void *memory = shared_memory(rate_table_bytes(cells));
+	void *memory = fleet_map(rate_table_bytes(cells));
 	rate_table_init(memory, seed);
 	rate_table_open(table, memory, cells);
 }
@@ -290,7 +282,7 @@ static void test_all_meet_a_new_key(void **state)
 	enum { CELLS = 8192 };
 	struct rate_table table;
 	make_shared(&table, CELLS);
-	board = shared_memory(sizeof *board);
+	board = fleet_map(sizeof *board);
 	pid_t pids[WORKERS];
 	for (uint32_t seat = 0; seat < WORKERS; seat++) {
 		pids[seat] = fork();
@@ -312,31 +304,13 @@ static void test_all_meet_a_new_key(void **state)
 }
 
 /* Ever new keys in few cells, so that most takes replace one. */
-_Noreturn static void replace_cells(const struct rate_table *table, uint32_t seat, uint64_t random)
+static void replace_cells(uint32_t me, uint64_t random)
 {
 	struct rate_limit limit = rate_limit_make(10, 3, 1);
-	uint64_t passed = 0;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (!atomic_load(&board->stop)) {
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-		struct cell_key key = key_number(random % 64);
-		passed += rate_table_take(table, &limit, &key, atomic_fetch_add(&board->clock_ns, NS_PER_US));
-		atomic_fetch_add_explicit(&board->turns[seat], 1, memory_order_relaxed);
-		if (random % 509 == 0)
-			sched_yield(); /* more changes of process than two CPUs would make by themselves */
-	}
-	_exit(passed > 0 ? 0 : 1);
-}
-
-static pid_t start_replacing(const struct rate_table *table, uint32_t seat, uint64_t random)
-{
-	pid_t pid = fork();
-	if (pid == 0)
-		replace_cells(table, seat, random * UINT64_C(0x9e3779b97f4a7c15) + 1);
-	assert_true(pid > 0);
-	return pid;
+	struct cell_key key = key_number(random % 64);
+	(void)me;
+	if (rate_table_take(&few, &limit, &key, atomic_fetch_add(&board->clock_ns, NS_PER_US)))
+		atomic_fetch_add(&board->passed[0], 1);
 }
 
 /* Every cell can be had, and each key is held to its limit. */
@@ -362,34 +336,16 @@ static void expect_whole(const struct rate_table *table, uint64_t now_ns)
 static void test_killed_workers(void **state)
 {
 	(void)state;
-	enum { KILLS = 300, CELLS = 8 };
-	struct rate_table table;
-	make_shared(&table, CELLS);
-	board = shared_memory(sizeof *board);
+	enum { CELLS = 8 };
+	make_shared(&few, CELLS);
+	board = fleet_map(sizeof *board);
 	board->clock_ns = start_ns;
-	pid_t pids[WORKERS];
-	uint64_t random = 88172645463325252U;
-	for (uint32_t seat = 0; seat < WORKERS; seat++)
-		pids[seat] = start_replacing(&table, seat, seat);
-	for (uint64_t kills = 0; kills < KILLS; kills++) {
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-		uint32_t seat = (uint32_t)(random % WORKERS);
-		uint64_t until = atomic_load(&board->turns[seat]) + random / WORKERS % 1000;
-		while (atomic_load(&board->turns[seat]) < until)
-			sched_yield();
-		assert_int_equal(kill(pids[seat], SIGKILL), 0);
-		assert_int_equal(waitpid(pids[seat], NULL, 0), pids[seat]);
-		pids[seat] = start_replacing(&table, seat, 100 + kills);
-	}
-	atomic_store(&board->stop, true);
-	for (uint32_t seat = 0; seat < WORKERS; seat++)
-		assert_int_equal(waitpid(pids[seat], NULL, 0), pids[seat]);
-	assert_true(rate_table_evictions(&table) > 0);
-	expect_whole(&table, board->clock_ns + NS_PER_S);
+	fleet_suffer(&board->fleet, 300, 1000, replace_cells);
+	assert_true(rate_table_evictions(&few) > 0);
+	assert_true(board->passed[0] > 0);
+	expect_whole(&few, board->clock_ns + NS_PER_S);
 	munmap(board, sizeof *board);
-	munmap(table.shared, rate_table_bytes(CELLS));
+	munmap(few.shared, rate_table_bytes(CELLS));
 }
 
 /* --- between any two instructions -------------------------------------------------------------------------------------------- */
@@ -447,7 +403,7 @@ static void test_killed_at_any_instruction(void **state)
 		skip();
 	size_t size = rate_table_bytes(4);
 	unsigned changes = 0;
-	one_bucket.shared = shared_memory(size);
+	one_bucket.shared = fleet_map(size);
 	void *before = segment_memory(size);
 	make_full_bucket();
 	pid_t pid = stepping_start(take_for_newcomer, NULL);
@@ -521,7 +477,7 @@ static void test_still_at_any_instruction(void **state)
 	if (!stepping_possible())
 		skip();
 	size_t size = rate_table_bytes(4);
-	one_bucket.shared = shared_memory(size);
+	one_bucket.shared = fleet_map(size);
 	stepping_stop_everywhere(make_full_bucket, take_for_newcomer, one_bucket.shared, size, expect_no_harm_by_a_sleeper);
 	stepping_stop_everywhere(make_full_bucket, take_for_newcomer, one_bucket.shared, size, expect_both);
 	stepping_stop_everywhere(make_full_bucket, take_for_newcomer, one_bucket.shared, size, expect_one_of_the_two);

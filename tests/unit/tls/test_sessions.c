@@ -22,13 +22,14 @@ struct side {
 
 static struct scratch scratch;
 static struct tickets *tickets;
+static int tickets_fd;
 static struct paper ca;
 
 static int setup(void **state)
 {
 	(void)state;
 	scratch_make(&scratch);
-	assert_int_equal(tickets_new(&tickets), 0);
+	assert_int_equal(tickets_new(&tickets, &tickets_fd), 0);
 	ca = paper_make(&(struct paper_wish){ .name = "Test CA", .ca = true });
 	paper_write_cert(&scratch, "ca.pem", &ca, NULL);
 	return 0;
@@ -39,6 +40,7 @@ static int teardown(void **state)
 	(void)state;
 	paper_free(&ca);
 	tickets_close(tickets);
+	close(tickets_fd);
 	scratch_remove(&scratch);
 	return 0;
 }
@@ -679,6 +681,96 @@ static void servers_are_verified(void **state)
 	side_free(&blind);
 }
 
+/* Of who checks servers, with an excerpt of the vault. */
+static struct side checking_side(const char *settings)
+{
+	char why[256];
+	struct side side = { .config = paper_settings(&scratch, settings) };
+	int fd = build(side.config), excerpt = vault_make_fd();
+	assert_int_equal(vault_excerpt(side.config, fd, excerpt), 0);
+	if (tls_new_for_checks(side.config, excerpt, &side.tls, why, sizeof why))
+		fail_msg("%s", why);
+	close(fd);
+	close(excerpt);
+	return side;
+}
+
+#define CHECKED(tls) "listeners = ( { address = \"127.0.0.1:1\"; } ); upstreams = ( " UPSTREAM("health = { }; tls = { " tls " };") " );"
+
+static void check_distrust(struct side *client, struct side *server, enum tls_distrust wanted)
+{
+	SSL *accepts = tls_server_session(tls_server_of(server->tls, 0)),
+	    *asks = tls_client_session(tls_client_of(client->tls, 0), 0, NULL, 0);
+	assert_int_equal(shake(accepts, asks), wanted == TLS_DISTRUST_NOTHING);
+	assert_int_equal(tls_distrust_of(asks), wanted);
+	if (wanted != TLS_DISTRUST_NOTHING)
+		check_failure(asks, TLS_FAILURE_CERTIFICATE);
+	else
+		(void)SSL_shutdown(asks);
+	SSL_free(accepts);
+	SSL_free(asks);
+}
+
+static void what_is_wrong_with_a_server_is_told(void **state)
+{
+	static const struct {
+		struct paper_wish wish;
+		enum tls_distrust wanted;
+	} cases[] = {
+		{ { .name = "s.example.org" }, TLS_DISTRUST_NOTHING },
+		{ { .name = "s.example.org", .from_s = -7200, .until_s = -60 }, TLS_DISTRUST_EXPIRED },
+		{ { .name = "s.example.org", .from_s = 3600, .until_s = 7200 }, TLS_DISTRUST_NOT_YET },
+		{ { .name = "t.example.org" }, TLS_DISTRUST_NAME },
+		{ { .name = "s.example.org", .serial = 8 }, TLS_DISTRUST_REVOKED },
+	};
+	(void)state;
+	paper_write_crl(&scratch, "crl.pem", &ca, 8, 3600);
+	paper_write_crl(&scratch, "old.pem", &ca, 0, -60);
+	struct paper stranger = paper_make(&(struct paper_wish){ .name = "stranger", .ca = true });
+	paper_write_cert(&scratch, "stranger.pem", &stranger, NULL);
+	struct side client = checking_side(CHECKED("ca = \"%/ca.pem\"; crl = \"%/crl.pem\";")),
+	            stale = checking_side(CHECKED("ca = \"%/ca.pem\"; crl = \"%/old.pem\";")),
+	            elsewhere = checking_side(CHECKED("ca = \"%/stranger.pem\";"));
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		put("one", &cases[i].wish);
+		struct side server = side_of(SERVER(ONE));
+		check_distrust(&client, &server, cases[i].wanted);
+		if (i == 0) {
+			check_distrust(&stale, &server, TLS_DISTRUST_LIST);
+			check_distrust(&elsewhere, &server, TLS_DISTRUST_ISSUER);
+		}
+		side_free(&server);
+	}
+	side_free(&client);
+	side_free(&stale);
+	side_free(&elsewhere);
+	paper_free(&stranger);
+}
+
+/* What a check proves, each one proves anew; and it knows whether the server wanted a certificate. */
+static void checks_resume_nothing(void **state)
+{
+	(void)state;
+	bool resumed;
+	put("one", &(struct paper_wish){ .name = "s.example.org" });
+	put("own", &(struct paper_wish){ .name = "aegis" });
+	struct side server = side_of(SERVER(ONE " alpn = \"h2\";")),
+	            asking = side_of(SERVER(ONE " alpn = \"h2\"; client_ca = \"%/ca.pem\";"));
+	struct side client = checking_side(CHECKED("ca = \"%/ca.pem\"; cert = \"%/own.pem\"; key = \"%/own.key\"; alpn = \"other\";"));
+	for (int i = 0; i < 3; i++) {
+		assert_true(dial(&client, 0, &server, &resumed)); /* its alpn goes before that of the settings */
+		assert_false(resumed);
+		assert_false(tls_client_was_asked(tls_client_of(client.tls, 0), 0));
+	}
+	assert_true(dial(&client, 0, &asking, &resumed));
+	assert_true(tls_client_was_asked(tls_client_of(client.tls, 0), 0));
+	assert_string_equal(tls_client_name(tls_client_of(client.tls, 0), 0), "s.example.org");
+	assert_string_equal(tls_client_name(tls_client_of(client.tls, 0), 1), "127.0.0.9");
+	side_free(&server);
+	side_free(&asking);
+	side_free(&client);
+}
+
 static void a_certificate_is_shown_to_servers(void **state)
 {
 	(void)state;
@@ -740,6 +832,8 @@ int main(void)
 		TEST(certificates_change_under_sessions),
 		TEST(an_ocsp_answer_is_passed_on),
 		TEST(servers_are_verified),
+		TEST(what_is_wrong_with_a_server_is_told),
+		TEST(checks_resume_nothing),
 		TEST(a_certificate_is_shown_to_servers),
 		TEST(what_began_with_other_certificates_is_not_resumed),
 	};

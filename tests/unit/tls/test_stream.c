@@ -117,6 +117,18 @@ static size_t read_at_peer(struct pair *pair, size_t wanted)
 	return sum;
 }
 
+static unsigned records_on_the_desk(const struct tls_desk *desk, size_t *largest)
+{
+	unsigned records = 0;
+	*largest = 0;
+	for (uint32_t at = 0; at < desk->out_end; records++) {
+		size_t size = (size_t)(uint8_t)desk->out[at + 3] << 8 | (uint8_t)desk->out[at + 4];
+		*largest = size > *largest ? size : *largest;
+		at += 5 + (uint32_t)size;
+	}
+	return records;
+}
+
 static void both_ways(void **state)
 {
 	struct pair *pair = *state;
@@ -132,6 +144,26 @@ static void both_ways(void **state)
 	assert_int_equal(count, 3000);
 	assert_memory_equal(plain, bytes, 3000);
 	assert_false(tls_stream_holds(&pair->stream));
+}
+
+/* With the first bytes and not before, in one piece with them, once. */
+static void a_ticket_waits_for_bytes(void **state)
+{
+	struct pair *pair = *state;
+	size_t largest;
+	shake_hands(pair);
+	assert_int_equal(recv(pair->fds[1], plain, 1, MSG_PEEK), -1);
+	assert_int_equal(SSL_write(pair->client, bytes, 10), 10);
+	assert_true(receive(pair, SIZE_MAX) > 0);
+	assert_int_equal(tls_stream_decrypt(&pair->stream, plain, sizeof plain, &(size_t){ 0 }), TLS_WANTS_INPUT);
+	assert_int_equal(records_on_the_desk(&pair->desk, &largest), 0);
+	assert_true(tls_stream_encrypt(&pair->stream, bytes, 100, pair->now_ns));
+	assert_int_equal(records_on_the_desk(&pair->desk, &largest), 2);
+	(void)deliver(pair);
+	assert_int_equal(read_at_peer(pair, 100), 100);
+	assert_true(SSL_SESSION_is_resumable(SSL_get0_session(pair->client)));
+	assert_true(tls_stream_encrypt(&pair->stream, bytes, 100, pair->now_ns));
+	assert_int_equal(records_on_the_desk(&pair->desk, &largest), 1);
 }
 
 static void a_byte_at_a_time(void **state)
@@ -176,18 +208,6 @@ static void what_is_encrypted_fits_into_a_buffer(void **state)
 	assert_true(tls_stream_encrypt(&pair->stream, bytes, TLS_WRITE_BYTES, pair->now_ns)); /* in small records at first */
 	(void)tls_desk_output(&pair->desk, &count);
 	assert_in_range(count, TLS_WRITE_BYTES, TLS_PLAIN_BYTES);
-}
-
-static unsigned records_on_the_desk(const struct tls_desk *desk, size_t *largest)
-{
-	unsigned records = 0;
-	*largest = 0;
-	for (uint32_t at = 0; at < desk->out_end; records++) {
-		size_t size = (size_t)(uint8_t)desk->out[at + 3] << 8 | (uint8_t)desk->out[at + 4];
-		*largest = size > *largest ? size : *largest;
-		at += 5 + (uint32_t)size;
-	}
-	return records;
 }
 
 static void records_grow_and_shrink(void **state)
@@ -289,6 +309,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(both_ways, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_ticket_waits_for_bytes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_byte_at_a_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_most, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_encrypted_fits_into_a_buffer, set_up, tear_down),

@@ -105,6 +105,59 @@ static void check_choice(const char *name, enum vault_kind kind, uint32_t wanted
 	assert_int_equal(known, is_known);
 }
 
+/* --- for who checks servers ------------------------------------------------------------------------------------------------- */
+
+static bool has(const struct vault *in, const void *bytes, size_t length)
+{
+	return memmem(in->header, in->size, bytes, length) != NULL;
+}
+
+static bool has_key_of(const struct vault *in, const struct vault_certificate *of)
+{
+	return has(in, vault_bytes(&vault, &of->key), of->key.length);
+}
+
+/* What the control process gets: nothing of listeners, nor of upstreams whose checks do without TLS. */
+static void an_excerpt_has_no_more_than_checks_need(void **state)
+{
+	struct vault excerpt;
+	(void)state;
+	put_and_forget("front", &(struct paper_wish){ .name = "front.test" });
+	put_and_forget("checked", &(struct paper_wish){ .name = "checked.test" });
+	put_and_forget("other", &(struct paper_wish){ .name = "other.test" });
+	put_and_forget("ca", &(struct paper_wish){ .name = "ca.test", .ca = true });
+	build_good("listeners = ( { name = \"a\"; address = \"127.0.0.1:1\"; upstream = \"u\"; tls = { certificates = ( { cert = "
+	           "\"%/front.pem\"; "
+	           "key = \"%/front.key\"; } ); }; } );\n"
+	           "upstreams = ( { name = \"u\"; servers = ( { address = \"127.0.0.1:2\"; } ); health = { }; "
+	           "tls = { ca = \"%/ca.pem\"; cert = \"%/checked.pem\"; key = \"%/checked.key\"; }; },\n"
+	           "{ name = \"v\"; servers = ( { address = \"127.0.0.1:3\"; } ); health = { tls = false; }; "
+	           "tls = { cert = \"%/other.pem\"; key = \"%/other.key\"; }; } );\n");
+	assert_true(vault_has_excerpt(config));
+	int out = vault_make_fd();
+	assert_int_equal(vault_excerpt(config, fd, out), 0);
+	assert_int_equal(vault_map(out, config->n_listeners, config->n_upstreams, &excerpt), 0);
+	close(out);
+	const struct vault_upstream *from = vault_upstream(&vault, 0), *to = vault_upstream(&excerpt, 0);
+	assert_int_equal(to->own.length, 1);
+	assert_int_equal(to->ca.length, from->ca.length);
+	assert_memory_equal(vault_bytes(&excerpt, &to->ca), vault_bytes(&vault, &from->ca), to->ca.length);
+	assert_true(has_key_of(&excerpt, vault_certificates(&vault, &from->own)));
+	assert_false(has_key_of(&excerpt, vault_certificates(&vault, &vault_upstream(&vault, 1)->own)));
+	assert_false(has_key_of(&excerpt, vault_certificates(&vault, &vault_listener(&vault, 0)->certificates)));
+	assert_int_equal(vault_upstream(&excerpt, 1)->own.length, 0);
+	assert_int_equal(vault_listener(&excerpt, 0)->certificates.length, 0);
+	vault_unmap(&excerpt);
+}
+
+static void without_such_checks_there_is_none(void **state)
+{
+	(void)state;
+	put_and_forget("one", &(struct paper_wish){ .name = "one.test" });
+	build_good(SETTINGS("certificates = ( { cert = \"%/one.pem\"; key = \"%/one.key\"; } );"));
+	assert_false(vault_has_excerpt(config));
+}
+
 /* --- the choice ------------------------------------------------------------------------------------------------------------ */
 
 static void names_choose(void **state)
@@ -311,6 +364,8 @@ static void what_is_no_vault_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(an_excerpt_has_no_more_than_checks_need, setup, teardown),
+		cmocka_unit_test_setup_teardown(without_such_checks_there_is_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_choose, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_first_of_a_kind_has_a_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_thousand_names_are_found, setup, teardown),

@@ -7,62 +7,12 @@
 
 #include <errno.h>
 #include <regex.h>
-#include <string.h>
 
-#include "../view/segment.h"
+#include "../view/printed.h"
 #include "base/clock.h"
-#include "os/region.h"
 #include "tools/stat.h"
 #include "view/document.h"
 #include "view/prometheus.h"
-
-static struct shm shm;
-
-static int setup(void **state)
-{
-	(void)state;
-	void *base;
-	assert_int_equal(region_reserve(shm_size_bytes(&segment_dims), &base), 0);
-	shm_init(&shm, base, &segment_dims);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	region_close(shm.header, shm_size_bytes(&segment_dims));
-	return 0;
-}
-
-typedef void print_fn(const struct snapshot *snapshot, FILE *out);
-
-/* What an output says of the segment as it is now; the caller frees it. */
-static char *print(print_fn *fn)
-{
-	struct snapshot *snapshot;
-	char *text = NULL;
-	size_t size;
-	assert_int_equal(snapshot_make(&shm, SEGMENT_NOW_NS, &snapshot), 0);
-	FILE *out = open_memstream(&text, &size);
-	assert_non_null(out);
-	fn(snapshot, out);
-	assert_int_equal(fclose(out), 0);
-	assert_int_equal(strlen(text), size);
-	snapshot_free(snapshot);
-	return text;
-}
-
-static void check_contains(const char *text, const char *wanted)
-{
-	if (strstr(text, wanted) == NULL)
-		fail_msg("this is missing:\n%s\nin:\n%s", wanted, text);
-}
-
-static void check_lacks(const char *text, const char *unwanted)
-{
-	if (strstr(text, unwanted) != NULL)
-		fail_msg("this should not be there:\n%s\nin:\n%s", unwanted, text);
-}
 
 /* --- -l ----------------------------------------------------------------------------------------------------------------- */
 
@@ -129,20 +79,20 @@ static void test_hostile_names(void **state)
 	segment_make_hostile(&shm);
 	static print_fn *const outputs[] = { stat_print_tables, document_print, prometheus_print };
 	for (size_t i = 0; i < ARRAY_LEN(outputs); i++) {
-		char *text = print(outputs[i]);
+		char *text = printed_by(outputs[i]);
 		check_lacks(text, "\033");
 		check_lacks(text, "\xff");
 		check_lacks(text, "c\nd");
 		free(text);
 	}
-	char *text = print(prometheus_print);
+	char *text = printed_by(prometheus_print);
 	check_contains(text, "\naegis_connections_total{listener=\"a\\\"b\\\\c\\\\nd{}\\\\u001b[2J?\"} 600\n");
 	free(text);
-	text = print(document_print);
+	text = printed_by(document_print);
 	check_contains(text, "\"state\":\"unknown\"");
 	check_contains(text, "\"name\":\"a\\\"b\\\\c\\\\nd{}\\\\u001b[2J?\"");
 	free(text);
-	text = print(stat_print_tables);
+	text = printed_by(stat_print_tables);
 	check_contains(text, ", unknown, generation 3,");
 	check_contains(text, "\na\"b\\c\\nd{}\\u001b[2J?  ");
 	free(text);
@@ -154,7 +104,7 @@ static void test_tables(void **state)
 {
 	(void)state;
 	segment_fill(&shm);
-	char *text = print(stat_print_tables);
+	char *text = printed_by(stat_print_tables);
 	static const char *const wanted[] = {
 		"Aegis 1.2.3, running, generation 3, up 1.0 h, pid 100, engine epoll\n"
 		"settings: /etc/aegis/aegis.conf; reloads: 2 ok, 1 failed; workers replaced: 4\n"
@@ -191,12 +141,12 @@ static void test_tables_of_datagrams(void **state)
 {
 	(void)state;
 	segment_fill(&shm);
-	char *text = print(stat_print_tables);
+	char *text = printed_by(stat_print_tables);
 	check_lacks(text, "atagrams");
 	check_lacks(text, "DATAGRAMS");
 	free(text);
 	segment_add_datagrams(&shm);
-	text = print(stat_print_tables);
+	text = printed_by(stat_print_tables);
 	check_contains(text, "15 errors\ndatagrams    4 sessions, 3003 from clients, 1497 to clients, 24 dropped\nbytes ");
 	check_contains(text, "\nDATAGRAMS OF  FROM CLIENTS  TO SERVERS  FROM SERVERS  TO CLIENTS  DROPPED\n"
 	                     "db                    3003        2970          1500        1497       24\n");
@@ -214,18 +164,19 @@ static void test_servers_in_trouble(void **state)
 	struct condition *second = &shm.servers[2].condition, *first = &shm.servers[0].condition;
 	const struct health_limits limits = { .rise = 2, .fall = 3 };
 	shm.servers[2].flags = SHM_SERVER_BACKUP;
-	char *text = print(stat_print_tables);
+	char *text = printed_by(stat_print_tables);
 	check_contains(text, "\n          b              down   10.0.0.2:80  backup 102       7 ");
 	check_contains(text, "\nUPSTREAM  SERVER  LAST CHECK                       TOOK     AGO  PASSED  FAILED  TRIPS  EJECTIONS\n"
 	                     "app       a       ok                             1.2 ms   3.0 s       5       0      2          1\n"
 	                     "app       b       status not as expected (503)  40.0 ms  500 ms       0       4      0          0\n");
 	free(text);
-	text = print(document_print);
-	check_contains(text, "\"state\":\"down\",\"usable\":false,\"weight_now\":102,\"override\":\"none\",\"health\":{\"checked\":true,"
-	                     "\"state\":\"down\",\"result\":\"status not as expected\",\"detail\":503,\"latency_ms\":40.000000,"
-	                     "\"checked_seconds_ago\":0.500,\"changed_seconds_ago\":0.500,\"passed\":0,\"failed\":4}");
+	text = printed_by(document_print);
+	check_contains(text,
+	        "\"state\":\"down\",\"usable\":false,\"weight_now\":102,\"override\":\"none\",\"health\":{\"checked\":true,"
+	        "\"state\":\"down\",\"result\":\"status not as expected\",\"detail\":503,\"why\":\"503\",\"latency_ms\":40.000000,"
+	        "\"checked_seconds_ago\":0.500,\"changed_seconds_ago\":0.500,\"passed\":0,\"failed\":4}");
 	free(text);
-	text = print(prometheus_print);
+	text = printed_by(prometheus_print);
 	check_contains(
 	        text, "\naegis_server_up{upstream=\"app\",server=\"a\"} 1\naegis_server_up{upstream=\"app\",server=\"b\"} 0\n# HELP ");
 	check_contains(text, "\naegis_server_usable{upstream=\"app\",server=\"b\"} 0\n");
@@ -238,7 +189,7 @@ static void test_servers_in_trouble(void **state)
 	        &(struct health_check){ .result = HEALTH_RESULT_UNREACHABLE, .detail = EHOSTUNREACH, .latency_ns = NS_PER_S },
 	        SEGMENT_NOW_NS - 4 * NS_PER_S);
 	shm.header->control_restarts = 2;
-	text = print(stat_print_tables);
+	text = printed_by(stat_print_tables);
 	check_contains(text, "; workers replaced: 4; control processes replaced: 2\n");
 	check_contains(text, "\napp       a              slow start 64 %  10.0.0.1:80      64/100       5 ");
 	check_contains(text, "\napp       b       unreachable (No route to host)   1.0 s  4.0 s       0       5 ");
@@ -248,7 +199,7 @@ static void test_servers_in_trouble(void **state)
 static void test_tables_of_an_empty_instance(void **state)
 {
 	(void)state;
-	char *text = print(stat_print_tables);
+	char *text = printed_by(stat_print_tables);
 	check_contains(text, "settings: command line; reloads: 0 ok, 0 failed; workers replaced: 0\n\nconnections  0 active, 0 in total,");
 	check_contains(text, "no connection has ended yet\n");
 	check_lacks(text, "LAST CHECK");
@@ -292,7 +243,6 @@ static void test_reference_names_everything(void **state)
 
 int main(void)
 {
-#define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		EACH(test_line),
 		EACH(test_line_keeps_its_form_when_numbers_are_large),

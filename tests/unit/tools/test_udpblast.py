@@ -162,8 +162,7 @@ class AgainstDemo(Blast):
         result = self.run_blast("-j", "-c", 2, "-r", 400, "-d", 0.5, "--lost-after", 0.03, self.slow)
         report = json.loads(result.stdout)
         self.assertEqual(report["sent"], report["answered"] + report["lost"])
-        self.assertEqual(report["lost"], 0)
-        self.assertGreater(report["late"], report["answered"] / 2)  # a client that stands still sends late, and finds the answer soon after
+        self.assertEqual((report["late"], report["lost"]), (report["answered"], 0))
         self.assertGreaterEqual(report["latency_us"]["p50"], 45000)
 
     def test_source_range(self):

@@ -16,6 +16,7 @@
 
 #include "../shm/segment.h"
 #include "base/clock.h"
+#include "os/ring_loop.h"
 #include "upstream/upstream.h"
 
 #define GIVE_UP_NS (20 * NS_PER_S)
@@ -25,7 +26,7 @@ struct ground {
 	bool ring_wanted;
 	struct loop *loop;
 	struct ring *ring;
-	struct ring_port loop_port;
+	struct ring_loop ring_loop;
 	struct loop_timer poll;
 	bool (*until)(struct ground *ground);
 	uint64_t deadline_ns;
@@ -47,26 +48,9 @@ struct ground {
 
 /* --- the loop ---------------------------------------------------------------------------------------------------------------- */
 
-static void on_woke(void *arg)
+static void on_ring_lost(int error)
 {
-	loop_woke(((struct ground *)arg)->loop);
-}
-
-static void on_ring_wait(void *arg, bool sleep)
-{
-	struct ground *ground = arg;
-	assert_true(ring_wait(ground->ring, sleep ? -1 : 0, on_woke, ground) >= 0);
-}
-
-static void on_loop_ready(struct ring_port *port, unsigned op, int result, unsigned flags, unsigned buffer)
-{
-	struct ground *ground = container_of(port, struct ground, loop_port);
-	(void)op;
-	(void)result;
-	(void)buffer;
-	loop_poll_ready(ground->loop);
-	if (!(flags & RING_MORE))
-		ring_poll(ground->ring, port, loop_poll_fd(ground->loop), POLLIN, true);
+	fail_msg("ring_wait: %s", strerror(-error));
 }
 
 static void wait_by_ring(struct ground *ground)
@@ -77,9 +61,7 @@ static void wait_by_ring(struct ground *ground)
 	char why[160];
 	ground->ring = ring_new(&shape, why, sizeof why);
 	assert_non_null(ground->ring);
-	ground->loop_port.fn = on_loop_ready;
-	ring_poll(ground->ring, &ground->loop_port, loop_poll_fd(ground->loop), POLLIN, true);
-	loop_set_waiter(ground->loop, on_ring_wait, ground);
+	ring_loop_join(&ground->ring_loop, ground->loop, ground->ring, on_ring_lost);
 }
 
 static void before_sleep(void *arg)

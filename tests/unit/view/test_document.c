@@ -6,76 +6,28 @@
 #include <cmocka.h>
 
 #include <netinet/in.h>
-#include <string.h>
 
 #include "base/clock.h"
-#include "os/region.h"
-#include "segment.h"
+#include "printed.h"
 #include "view/document.h"
-
-static struct shm shm;
-
-static int setup(void **state)
-{
-	(void)state;
-	void *base;
-	assert_int_equal(region_reserve(shm_size_bytes(&segment_dims), &base), 0);
-	shm_init(&shm, base, &segment_dims);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	region_close(shm.header, shm_size_bytes(&segment_dims));
-	return 0;
-}
-
-/* What it says of the segment as it is now; the caller frees it. */
-static char *print(void)
-{
-	struct snapshot *snapshot;
-	char *text = NULL;
-	size_t size;
-	assert_int_equal(snapshot_make(&shm, SEGMENT_NOW_NS, &snapshot), 0);
-	FILE *out = open_memstream(&text, &size);
-	assert_non_null(out);
-	document_print(snapshot, out);
-	assert_int_equal(fclose(out), 0);
-	assert_int_equal(strlen(text), size);
-	snapshot_free(snapshot);
-	return text;
-}
-
-static void check_contains(const char *text, const char *wanted)
-{
-	if (strstr(text, wanted) == NULL)
-		fail_msg("this is missing:\n%s\nin:\n%s", wanted, text);
-}
-
-static void check_lacks(const char *text, const char *unwanted)
-{
-	if (strstr(text, unwanted) != NULL)
-		fail_msg("this should not be there:\n%s\nin:\n%s", unwanted, text);
-}
 
 #define NONE "{\"count\":0,\"p50_ms\":0.000000,\"p95_ms\":0.000000,\"p99_ms\":0.000000"
 #define NO_LATENCY                                                                                                                         \
 	"\"latency\":{\"connect\":" NONE ",\"buckets\":[]},\"first_byte\":" NONE ",\"buckets\":[]},\"connection\":" NONE ",\"buckets\":[]" \
 	"}}"
 
-#define NO_DATAGRAMS                                                                                                 \
-	"\"datagrams\":{\"from_client\":0,\"to_server\":0,\"from_server\":0,\"to_client\":0},"                       \
-	"\"moves\":{\"handed_over\":0,\"taken_over\":0,\"recovered\":0,\"unlisted\":0,\"returned\":0},"              \
-	"\"drops\":{\"refused\":0,"                                                                                  \
-	"\"table_full\":0,\"stopping\":0,\"unreachable\":0,\"too_large\":0,\"send_queue_full\":0,\"worker_died\":0," \
-	"\"hand_over_full\":0,\"client_queue_full\":0,"                                                              \
+#define NO_DATAGRAMS                                                                                                     \
+	"\"datagrams\":{\"from_client\":0,\"to_server\":0,\"from_server\":0,\"to_client\":0},"                           \
+	"\"moves\":{\"handed_over\":0,\"taken_over\":0,\"recovered\":0,\"unlisted\":0,\"unanswered\":0,\"returned\":0}," \
+	"\"drops\":{\"refused\":0,"                                                                                      \
+	"\"table_full\":0,\"stopping\":0,\"unreachable\":0,\"too_large\":0,\"send_queue_full\":0,\"worker_died\":0,"     \
+	"\"hand_over_full\":0,\"client_queue_full\":0,"                                                                  \
 	"\"server_queue_full\":0}"
 
 static void test_json_of_an_empty_instance(void **state)
 {
 	(void)state;
-	char *text = print();
+	char *text = printed_by(document_print);
 	assert_string_equal(text,
 	        "{\"version\":\"" PACKAGE_VERSION "\",\"pid\":0,\"state\":\"starting\",\"generation\":0,\"uptime_seconds\":5000.500,"
 	        "\"engine\":\"\",\"config_file\":\"\",\"connections\":{\"active\":0,\"max\":0,\"total\":0,\"rejected\":0,\"errors\":0},"
@@ -91,7 +43,7 @@ static void test_json(void **state)
 {
 	(void)state;
 	segment_fill(&shm);
-	char *text = print();
+	char *text = printed_by(document_print);
 	check_contains(text,
 	        "{\"version\":\"1.2.3\",\"pid\":100,\"state\":\"running\",\"generation\":3,\"uptime_seconds\":3723.500,\"engine\":"
 	        "\"epoll\","
@@ -123,7 +75,8 @@ static void test_json(void **state)
 	        "\"address\":\"10.0.0.1:80\",\"addresses\":[],\"active\":5,\"hot\":3,\"max\":10,\"soft_limit\":8,\"weight\":100,\"backup\":"
 	        "false,"
 	        "\"disabled\":false,\"state\":\"up\",\"usable\":true,\"weight_now\":100,\"override\":\"none\",\"health\":{"
-	        "\"checked\":true,\"state\":\"up\",\"result\":\"ok\",\"detail\":0,\"latency_ms\":1.200000,\"checked_seconds_ago\":"
+	        "\"checked\":true,\"state\":\"up\",\"result\":\"ok\",\"detail\":0,\"why\":\"\",\"latency_ms\":1.200000,\"checked_seconds_"
+	        "ago\":"
 	        "3.000,\"changed_seconds_ago\":3.000,\"passed\":5,\"failed\":0},\"breaker\":{\"state\":\"closed\",\"trips\":2},"
 	        "\"ejected\":false,\"ejected_for_seconds\":0.000,\"ejections\":1,\"recovered_seconds_ago\":null,\"total\":300,"
 	        "\"failures\":0,\"sent\":6000,\"received\":12000,\"pool\":{\"hits\":18,\"misses\":0,\"kept\":0,\"pinned\":0,"
@@ -131,13 +84,14 @@ static void test_json(void **state)
 	        "\"max\":0,"
 	        "\"soft_limit\":0,\"weight\":102,\"backup\":true,\"disabled\":true,\"state\":\"disabled\",\"usable\":false,"
 	        "\"weight_now\":102,\"override\":\"none\",\"health\":{\"checked\":false,\"state\":\"unknown\",\"result\":"
-	        "\"not checked\",\"detail\":0,\"latency_ms\":0.000000,\"checked_seconds_ago\":null,\"changed_seconds_ago\":null,"
+	        "\"not "
+	        "checked\",\"detail\":0,\"why\":\"\",\"latency_ms\":0.000000,\"checked_seconds_ago\":null,\"changed_seconds_ago\":null,"
 	        "\"passed\":0,\"failed\":4},");
 	check_contains(text, "]},{\"name\":\"db\",\"waiting\":0,\"queue_max\":0,\"epoch\":0,\"servers\":[{\"name\":\"10.0.0.9:5432\",");
-	check_contains(text,
-	        "\"state\":\"unknown\",\"usable\":true,\"weight_now\":101,\"override\":\"none\",\"health\":{\"checked\":false,"
-	        "\"state\":\"unknown\",\"result\":\"not checked\",\"detail\":0,\"latency_ms\":0.000000,\"checked_seconds_ago\":null,"
-	        "\"changed_seconds_ago\":null,\"passed\":0,\"failed\":0},");
+	check_contains(text, "\"state\":\"unknown\",\"usable\":true,\"weight_now\":101,\"override\":\"none\",\"health\":{\"checked\":false,"
+	                     "\"state\":\"unknown\",\"result\":\"not "
+	                     "checked\",\"detail\":0,\"why\":\"\",\"latency_ms\":0.000000,\"checked_seconds_ago\":null,"
+	                     "\"changed_seconds_ago\":null,\"passed\":0,\"failed\":0},");
 	check_contains(text, "\"stale_retries\":0}}]}],\"certificates\":[{\"listener\":\"db\",\"name\":\"db.example.org\",\"not_before_"
 	                     "unix\":1700000000,\"not_after_unix\":1800000000}]}\n");
 	for (unsigned i = 0; i < N_REASONS; i++) {
@@ -156,7 +110,7 @@ static void test_datagrams(void **state)
 	(void)state;
 	segment_fill(&shm);
 	segment_add_datagrams(&shm);
-	char *text = print();
+	char *text = printed_by(document_print);
 	check_contains(text, "\"udp\":{\"sessions\":4,\"datagrams\":{\"from_client\":3003,\"to_server\":2970,\"from_server\":1500,"
 	                     "\"to_client\":1497},\"moves\":{\"handed_over\":");
 	check_contains(text, "},\"drops\":{\"refused\":21,");
@@ -179,19 +133,18 @@ static void test_addresses_of_a_name(void **state)
 	addr_from_sockaddr(&addrs[0], (const struct sockaddr *)&first, sizeof first);
 	addr_from_sockaddr(&addrs[1], (const struct sockaddr *)&second, sizeof second);
 	addresses_publish(&shm.servers[0].addresses, addrs, 2);
-	char *text = print();
+	char *text = printed_by(document_print);
 	check_contains(text, "\"name\":\"a\",\"address\":\"10.0.0.1:80\",\"addresses\":[\"10.0.0.7:80\",\"[::1]:80\"],\"active\":5,");
 	free(text);
 	/* Its writer died while writing. */
 	shm.servers[0].addresses.sequence++;
-	text = print();
+	text = printed_by(document_print);
 	check_contains(text, "\"name\":\"a\",\"address\":\"10.0.0.1:80\",\"addresses\":[],\"active\":5,");
 	free(text);
 }
 
 int main(void)
 {
-#define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		EACH(test_json_of_an_empty_instance),
 		EACH(test_json),

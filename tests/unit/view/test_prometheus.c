@@ -8,55 +8,14 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "os/region.h"
-#include "segment.h"
+#include "printed.h"
 #include "view/prometheus.h"
-
-static struct shm shm;
-
-static int setup(void **state)
-{
-	(void)state;
-	void *base;
-	assert_int_equal(region_reserve(shm_size_bytes(&segment_dims), &base), 0);
-	shm_init(&shm, base, &segment_dims);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	region_close(shm.header, shm_size_bytes(&segment_dims));
-	return 0;
-}
-
-/* What it says of the segment as it is now; the caller frees it. */
-static char *print(void)
-{
-	struct snapshot *snapshot;
-	char *text = NULL;
-	size_t size;
-	assert_int_equal(snapshot_make(&shm, SEGMENT_NOW_NS, &snapshot), 0);
-	FILE *out = open_memstream(&text, &size);
-	assert_non_null(out);
-	prometheus_print(snapshot, out);
-	assert_int_equal(fclose(out), 0);
-	assert_int_equal(strlen(text), size);
-	snapshot_free(snapshot);
-	return text;
-}
-
-static void check_contains(const char *text, const char *wanted)
-{
-	if (strstr(text, wanted) == NULL)
-		fail_msg("this is missing:\n%s\nin:\n%s", wanted, text);
-}
 
 static void test_prometheus(void **state)
 {
 	(void)state;
 	segment_fill(&shm);
-	char *text = print();
+	char *text = printed_by(prometheus_print);
 	static const char *const wanted[] = {
 		"# HELP aegis_build_info ",
 		"\n# TYPE aegis_build_info gauge\naegis_build_info{version=\"1.2.3\",engine=\"epoll\"} 1\n",
@@ -121,18 +80,12 @@ static void test_prometheus(void **state)
 	free(text);
 }
 
-static void check_lacks(const char *text, const char *unwanted)
-{
-	if (strstr(text, unwanted) != NULL)
-		fail_msg("this should not be there:\n%s\nin:\n%s", unwanted, text);
-}
-
 static void test_datagrams_are_those_of_listeners_that_take_them(void **state)
 {
 	(void)state;
 	segment_fill(&shm);
 	segment_add_datagrams(&shm);
-	char *text = print();
+	char *text = printed_by(prometheus_print);
 	check_contains(text, "\n# TYPE aegis_udp_sessions_active gauge\naegis_udp_sessions_active 4\n");
 	check_contains(text, "\n# TYPE aegis_udp_datagrams_total counter\n"
 	                     "aegis_udp_datagrams_total{direction=\"from_client\",listener=\"db\"} 3003\n"
@@ -147,7 +100,7 @@ static void test_prometheus_announces_once(void **state)
 {
 	(void)state;
 	segment_fill(&shm);
-	char *text = print(), *rest = text;
+	char *text = printed_by(prometheus_print), *rest = text;
 	for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n")) {
 		if (strncmp(line, "# HELP ", 7) != 0)
 			continue;
@@ -169,7 +122,7 @@ static void test_a_bucket_holds_what_it_says(void **state)
 	histogram_record(&row->duration, 1024);
 	histogram_record(&row->duration, UINT64_C(1) << 36);
 	histogram_record(&row->duration, (UINT64_C(1) << 36) - 1);
-	char *text = print();
+	char *text = printed_by(prometheus_print);
 	check_contains(text, "aegis_connection_seconds_bucket{listener=\"db\",le=\"0.000001024\"} 2\n"
 	                     "aegis_connection_seconds_bucket{listener=\"db\",le=\"0.000002048\"} 3\n");
 	check_contains(text, "aegis_connection_seconds_bucket{listener=\"db\",le=\"34.359738368\"} 3\n"
@@ -180,7 +133,6 @@ static void test_a_bucket_holds_what_it_says(void **state)
 
 int main(void)
 {
-#define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		EACH(test_prometheus),
 		EACH(test_datagrams_are_those_of_listeners_that_take_them),
