@@ -198,6 +198,8 @@ class Pressure(Case):
             sock.sendall(b"e")
         socks = [self.connect(address) for _ in range(count)]
         for sock in socks:
+            # Left to the kernel it all comes to more than it has for TCP (tcp_mem), and whatever runs beside loses segments.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 * KIB)
             sock.sendall(b"s")
         wait_until(lambda: len(held) == count, "all servers")
         worker = proxy.workers()[0]["pid"]
