@@ -15,6 +15,7 @@
 #include "master/challenges.h"
 #include "master/command.h"
 #include "master/master.h"
+#include "master/patience.h"
 #include "master/plan_command.h"
 #include "os/cpu.h"
 #include "os/notify.h"
@@ -26,6 +27,8 @@
 #include "udp/datagram.h"
 
 #define DEFAULT_FILE AEGIS_SYSCONFDIR "/aegis.conf"
+
+#define BRIEFLY_NS (5 * NS_PER_S)
 
 enum { EXIT_ARGUMENTS = 1 };
 enum { OPTION_MANUAL = 256 };
@@ -115,10 +118,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *out)
 }
 
 /* What TLS needs of files; what is not wrong, but soon may be, is told at once. */
-static void check_certificates(const struct config *config, struct config_errors *errors)
+static void check_certificates(const struct config *config, struct file_at *at, struct config_errors *errors)
 {
 	struct vault_findings findings = { 0 };
-	if (vault_check(config, (int64_t)time(NULL), &findings))
+	if (vault_check(config, (int64_t)time(NULL), at, &findings))
 		config_errors_add(errors, "aegis", 0, "tls", "out of memory");
 	if (findings.warnings.count)
 		fputs(findings.warnings.lines, stderr);
@@ -127,36 +130,50 @@ static void check_certificates(const struct config *config, struct config_errors
 }
 
 /* Of a user that is not there the start tells. */
-static void check_challenges(const struct config *config)
+static void check_challenges(const struct config *config, struct file_at *at)
 {
 	struct identity identity;
 	struct config_errors warnings = { 0 };
 	char why[256];
 	if (privileges_resolve(config->user, config->group, &identity, why, sizeof why))
 		return;
-	challenges_check(config, &identity, &warnings);
+	challenges_check(config, &identity, at, &warnings);
 	if (warnings.count)
 		fputs(warnings.lines, stderr);
 	config_errors_clear(&warnings);
 }
 
-static int check(const struct arguments *arguments)
+static int refuse(struct config_errors *errors)
 {
+	fputs(errors->lines, stderr);
+	fprintf(stderr, "aegis: %zu error%s\n", errors->count, errors->count == 1 ? "" : "s");
+	config_errors_clear(errors);
+	return EXIT_ARGUMENTS;
+}
+
+static void check_files(const struct config *config, struct file_at *at, struct config_errors *errors)
+{
+	file_at_begin(at, "admin.token_file: %s", config->admin.token_file);
+	control_find_errors(config, errors);
+	file_at_end(at);
+	check_certificates(config, at, errors);
+	check_challenges(config, at);
+}
+
+/* In a child: a file may hang. */
+static int check_settings(void *arg, struct file_at *at)
+{
+	const struct arguments *arguments = arg;
+	struct config_source source = arguments->source;
 	struct config *config;
 	struct config_errors errors = { 0 };
-	int error = config_load(&arguments->source, &config, &errors);
-	if (!error) {
-		control_find_errors(config, &errors);
-		check_certificates(config, &errors);
-		check_challenges(config);
-		if (errors.count)
-			config_free(config);
-	}
+	source.at = at;
+	if (config_load(&source, &config, &errors))
+		return refuse(&errors);
+	check_files(config, at, &errors);
 	if (errors.count) {
-		fputs(errors.lines, stderr);
-		fprintf(stderr, "aegis: %zu error%s\n", errors.count, errors.count == 1 ? "" : "s");
-		config_errors_clear(&errors);
-		return EXIT_ARGUMENTS;
+		config_free(config);
+		return refuse(&errors);
 	}
 	if (arguments->mode == MODE_DUMP)
 		config_dump(config, stdout);
@@ -166,6 +183,13 @@ static int check(const struct arguments *arguments)
 		        config->n_listeners == 1 ? "" : "s", config->n_upstreams, config->n_upstreams == 1 ? "" : "s");
 	config_free(config);
 	return EXIT_SUCCESS;
+}
+
+static int check(struct arguments *arguments)
+{
+	struct config_errors errors = { 0 };
+	int status = patience_do(check_settings, arguments, &errors);
+	return status < 0 ? refuse(&errors) : status;
 }
 
 static int version(void)
@@ -219,16 +243,22 @@ static int tell_running(const struct arguments *arguments)
 	const char *runtime_dir = arguments->source.runtime_dir;
 	struct config *config = NULL;
 	struct config_errors errors = { 0 };
+	struct hung hung = { 0 };
 	/* Where the settings can be read they say where it runs; a file that is broken now must not keep us from stopping it. */
-	if (!runtime_dir && arguments->source.file && config_load(&arguments->source, &config, &errors) == 0)
-		runtime_dir = config->runtime_dir;
+	if (!runtime_dir && arguments->source.file) {
+		if (patience_try(&arguments->source, BRIEFLY_NS, &hung, &errors))
+			fputs(errors.lines, stderr);
+		else if (config_load(&arguments->source, &config, &errors) == 0)
+			runtime_dir = config->runtime_dir;
+	}
 	int status = command_send(runtime_dir ? runtime_dir : runtime_dir_default(dir, sizeof dir), arguments->verb);
+	hung_fini(&hung);
 	config_errors_clear(&errors);
 	config_free(config);
 	return status;
 }
 
-static int run(const struct arguments *arguments)
+static int run(struct arguments *arguments)
 {
 	switch (arguments->mode) {
 	case MODE_CHECK:

@@ -103,7 +103,8 @@ static bool check_upstream_of(const struct check *check, struct listener_config 
 		return false; /* told already */
 	listener->upstream = CONFIG_NO_UPSTREAM;
 	if (listener->upstream_name == NULL) {
-		if (check->config->n_upstreams > 1 && listener->n_routes == 0 && node_find(node, "upstream") == NULL)
+		if (check->config->n_upstreams > 1 && listener->n_routes == 0 && !listener->acme.only &&
+		        node_find(node, "upstream") == NULL)
 			check_complain(
 			        check, node, prefix, "upstream", "is missing, and there are several upstreams; write upstream = \"NAME\";");
 		return false;

@@ -10,4 +10,9 @@ void check_acme(const struct check *check, const struct listener_config *listene
 		check_complain(check, node, prefix, "acme",
 		        "does not go with %s: authorities ask at port 80, without TLS; write it in the listener there",
 		        listener->tls.enabled ? "tls" : "sni");
+	if (listener->acme.only && !is_on)
+		check_complain(check, node, prefix, "acme.only", "is true, but challenges is \"\"; name the folder, or leave only out");
+	if (is_on && listener->acme.only && listener->upstream_name != NULL)
+		check_complain(check, node, prefix, "acme.only",
+		        "is true, so upstream = \"%.64s\" would get nobody; leave one of the two out", listener->upstream_name);
 }

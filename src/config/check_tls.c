@@ -3,27 +3,38 @@
 
 #include "config/check_parts.h"
 
-/* "NAME,NAME,...": each 1 to 255 bytes, in one list of at most 255 (RFC 7301 has room for more, nobody else has). */
-static void check_alpn(const struct check *check, const char *alpn, const struct node *node, const char *prefix)
+/* NULL, or what is wrong with "NAME,NAME,...", in one list of at most 255 bytes (RFC 7301 has room for more, nobody else has). Spaces
+ * beside commas do not count. */
+static const char *wrong_with_alpn(const char *alpn)
 {
 	size_t length = 0;
+	bool gap = false;
 
-	if (alpn == NULL || alpn[0] == '\0')
-		return;
 	for (const char *at = alpn;; at++) {
-		if (*at != ',' && *at != '\0') {
-			length += *at != ' ';
-			continue;
+		if (*at == ',' || *at == '\0') {
+			if (length == 0)
+				return "a name is empty";
+			if (*at == '\0')
+				return NULL;
+			length = 0;
+			gap = false;
+		} else if (*at == ' ') {
+			gap = length > 0;
+		} else if (gap) {
+			return "there is a space within a name";
+		} else {
+			length++;
 		}
-		if (length == 0) {
-			check_complain(check, node, prefix, "tls.alpn",
-			        "\"%.64s\": a name is empty; write names with commas between them, for example \"h2,http/1.1\"", alpn);
-			return;
-		}
-		if (*at == '\0')
-			return;
-		length = 0;
 	}
+}
+
+static void check_alpn(const struct check *check, const char *alpn, const struct node *node, const char *prefix)
+{
+	const char *why = alpn != NULL && alpn[0] != '\0' ? wrong_with_alpn(alpn) : NULL;
+
+	if (why != NULL)
+		check_complain(check, node, prefix, "tls.alpn",
+		        "\"%.64s\": %s; write names with commas between them, for example \"h2,http/1.1\"", alpn, why);
 }
 
 static void check_certificates(

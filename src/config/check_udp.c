@@ -45,6 +45,12 @@ static void check_no_connections(
 		        "tries to connect by TCP, %s; write \"off\", and health = { type = \"udp\"; ... } to have servers checked", why);
 	if (upstream->timeout.read_ns > 0)
 		check_complain(check, node, prefix, "timeout.read", "is for connections, %s; write udp.idle for the listeners", why);
+	if (upstream->tls.enabled)
+		check_complain(check, node, prefix, "tls",
+		        "encrypts connections, %s: datagrams would go as they are; leave it out, or write enabled = false; in it where it "
+		        "is for "
+		        "checks alone",
+		        why);
 }
 
 static void check_servers(const struct check *check, const struct upstream_config *upstream, const struct node *node, const char *prefix)

@@ -173,7 +173,7 @@ void complete_config(struct config *config, const struct node *root, struct aren
 	for (size_t i = 0; i < config->n_listeners; i++) {
 		struct listener_config *listener = &config->listeners[i];
 		complete_listener(listener, listeners->children[i], arena);
-		if (listener->upstream_name == NULL && config->n_upstreams == 1 && listener->n_routes == 0)
+		if (listener->upstream_name == NULL && config->n_upstreams == 1 && listener->n_routes == 0 && !listener->acme.only)
 			listener->upstream_name = config->upstreams[0].name;
 	}
 }

@@ -144,7 +144,8 @@ struct listener_config {
 	struct {
 		const char *challenges; /* the folder with the answers to challenges of http-01; "" = none are given */
 		uint64_t timeout_ns;
-	} acme; /* of PROTOCOL_TCP, without routes and TLS */
+		bool only; /* there is no upstream */
+	} acme;            /* of PROTOCOL_TCP, without routes and TLS */
 	uint32_t backlog;
 	uint32_t max_connections;
 	enum on_full on_full;
@@ -359,6 +360,7 @@ struct config_source {
 	const char *quick_listen; /* quick mode: LISTEN, or NULL */
 	const char *const *quick_upstreams;
 	size_t n_quick_upstreams;
+	struct file_at *at; /* for who waits for it; or NULL */
 };
 
 /* Load and check. 0 and *out (owned by the caller), or -EINVAL with at least one error; nothing else is touched.

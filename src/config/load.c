@@ -26,6 +26,7 @@ struct place {
 
 struct loader {
 	struct arena *arena;
+	struct file_at *at;
 	struct config_errors *errors;
 	size_t taken[N_OBJECTS]; /* elements of the lists of this kind so far */
 };
@@ -279,7 +280,7 @@ static void load_object(struct loader *loader, enum object object, void *base, c
 /* Read one text or file into root. */
 static bool add_source(struct loader *loader, struct node *root, const char *file, const char *text)
 {
-	struct source source = { .arena = loader->arena, .errors = loader->errors };
+	struct source source = { .arena = loader->arena, .at = loader->at, .errors = loader->errors };
 	bool ok = text != NULL ? source_read_text(&source, "-e", text) : source_read_file(&source, file);
 
 	ok = ok && parse_source(&source, root);
@@ -321,7 +322,7 @@ static bool gather(struct loader *loader, const struct config_source *source, st
 int config_load(const struct config_source *source, struct config **out, struct config_errors *errors)
 {
 	struct arena arena = { .chunks = NULL };
-	struct loader loader = { .arena = &arena, .errors = errors };
+	struct loader loader = { .arena = &arena, .at = source->at, .errors = errors };
 	const struct place top = { .parent = NULL };
 	size_t before = errors->count;
 	struct node *root = arena_take(&arena, sizeof *root);

@@ -279,7 +279,7 @@ const struct option option_rows[] = {
 	  .help = "\"udp\" for datagrams, which come and go in sessions (see udp). A TCP and a UDP listener may have the same address; that of a "
 		  "UDP listener is one of IP." },
 	{ OBJECT_LISTENER, "upstream", STRING(NAME, listener_config, upstream_name, NAME_LENGTH),
-	  .derived_default = "the upstream, where there is only one and no sni", .reload = RELOAD_WORKERS,
+	  .derived_default = "the upstream, where there is only one, no sni and no acme.only", .reload = RELOAD_WORKERS,
 	  .help = "Name of the upstream that serves these clients; with sni of those that no route is for, and where it is not written then, they "
 		  "are refused." },
 	{ OBJECT_LISTENER, "backlog", NUMBER(listener_config, backlog, 1, 65535),
@@ -338,6 +338,9 @@ const struct option option_rows[] = {
 	  .fallback = "5s", .reload = RELOAD_WORKERS,
 	  .help = "From the accept until the request has come, and once more until its answer was taken. Who is silent for so long, or "
 		  "has not said more than the beginning of a request, goes on to a server." },
+	{ OBJECT_LISTENER_ACME, "only", BOOL(listener_config, acme.only),
+	  .fallback = "false", .reload = RELOAD_WORKERS,
+	  .help = "True: there is no upstream. Who asks for anything else is answered with 404, who is silent for timeout is closed." },
 	{ OBJECT_LISTENER_ACCEPT_PROXY, "enabled", BOOL(listener_config, accept_proxy.enabled),
 	  .without_group = "false", .fallback = "true", .reload = RELOAD_WORKERS,
 	  .help = "False: as if the group were not there." },

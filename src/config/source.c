@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file_at.h"
 #include "base/text.h"
 #include "config/token.h"
 
@@ -184,6 +185,15 @@ static bool in_loop(const struct reading *reading)
 	return false;
 }
 
+/* Before what may hang. */
+static void tell_where(const struct source *source, const struct reading *reading)
+{
+	if (reading->parent != NULL)
+		file_at_begin(source->at, "%s:%d: @include \"%s\"", reading->parent->file, reading->include_line, reading->file);
+	else
+		file_at_begin(source->at, "%s", reading->file);
+}
+
 /* All that fd holds, at most one byte more than may be. Returns the length or a negative errno. */
 static ssize_t read_all(int fd, char **out)
 {
@@ -251,7 +261,9 @@ static bool add_open_file(struct source *source, struct reading *reading, int fd
 	reading->inode = st.st_ino;
 	if (in_loop(reading))
 		return fail(source, reading, "the file includes itself, directly or through others");
+	tell_where(source, reading);
 	ssize_t length = read_all(fd, &bytes);
+	file_at_end(source->at);
 	if (length < 0)
 		return fail(source, reading, "cannot be read: %s", strerror((int)-length));
 	bool ok = add_content(source, reading, bytes, (size_t)length);
@@ -269,8 +281,10 @@ static const char *hint(int error)
 static bool add_file(struct source *source, const struct reading *reading)
 {
 	struct reading own = *reading;
-	int fd = open(own.file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
+	tell_where(source, reading);
+	int fd = open(own.file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	file_at_end(source->at);
 	if (fd < 0)
 		return fail(source, &own, "cannot be opened: %s%s", strerror(errno), hint(errno));
 	bool ok = add_open_file(source, &own, fd);

@@ -17,6 +17,7 @@ struct source_run {
 
 struct source {
 	struct arena *arena; /* owns the file names, which outlive the source */
+	struct file_at *at;  /* as in config_source */
 	struct config_errors *errors;
 	char *bytes; /* NUL-terminated; ends with a line end */
 	size_t length, size;

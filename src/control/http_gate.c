@@ -1,5 +1,6 @@
 /* Where clients come in: who is accepted, who waits in the backlog, and who goes to make room. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -49,11 +50,18 @@ static bool has_unread(int fd)
 	return ioctl(fd, FIONREAD, &n) == 0 && n > 0;
 }
 
+/* Then it is we who had no time to go on. */
+static bool has_room(int fd)
+{
+	struct pollfd answer = { .fd = fd, .events = POLLOUT };
+	return poll(&answer, 1, 0) > 0 && (answer.revents & POLLOUT);
+}
+
 static bool is_slow_reader(const struct connection *connection)
 {
 	const struct call *call = connection->call;
 	return !connection->ending && call && call->response && !call->suspended &&
-	       loop_now_ns(connection->http->loop) - call->progress_ns >= SLOW_NS;
+	       loop_now_ns(connection->http->loop) - call->progress_ns >= SLOW_NS && !has_room(connection->fd);
 }
 
 /* Whose request has come, or might be on its way, is not cut off: it was let in to be answered. */

@@ -1,8 +1,6 @@
 #include "control/probe_http.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -10,93 +8,11 @@
 
 #include "base/log.h"
 #include "base/text.h"
-
-enum { OLDEST_LIBCURL = 0x074000 };
-
-struct probe_http {
-	struct loop *loop;
-	struct linger_set *linger;
-	CURLM *multi;
-	struct loop_timer timer;
-};
-
-/* libcurl's versions differ in when they close a descriptor, and whether they say so before. So what is watched is a copy of ours, which is
- * also what lets us close without a RST. */
-struct probe_http_check {
-	struct probe_http *http;
-	const struct probe_http_rules *rules;
-	const struct dial_source *source; /* or NULL */
-	const struct addr *addr;
-	outcome_fn *done;
-	void *arg;
-	CURL *easy;
-	struct curl_slist *headers;
-	struct curl_slist *connect_to;
-	struct loop_io io;
-	int curl_fd; /* -1 = none yet */
-	int own_fd;
-	int open_error; /* negative */
-	size_t received;
-	bool in_body;
-	char error[CURL_ERROR_SIZE];
-};
-
-/* ---- libcurl itself ---- */
-
-/* clang-format off */
-#define LIBCURL_FUNCTIONS(X) \
-	X(easy_cleanup) X(easy_getinfo) X(easy_init) X(easy_setopt) X(easy_strerror) X(global_cleanup) \
-	X(global_init) X(multi_add_handle) X(multi_cleanup) X(multi_info_read) X(multi_init) X(multi_remove_handle) \
-	X(multi_setopt) X(multi_socket_action) X(slist_append) X(slist_free_all) X(version_info)
-/* clang-format on */
-
-/* Loaded by the process that needs it, when it does: it comes with some thirty other libraries, which would take each start of Aegis 4 ms
- * and more, and every worker memory. A library is there once for a process, and so is this. */
-static struct {
-	void *handle;
-#define X(name) typeof(&curl_##name) name;
-	LIBCURL_FUNCTIONS(X)
-#undef X
-} libcurl;
-
-static void *open_library(void)
-{
-	static const char *const names[] = { "libcurl.so.4", "libcurl-gnutls.so.4" }; /* Debian has the second one, too */
-	void *handle = NULL;
-
-	for (size_t i = 0; i < ARRAY_LEN(names) && !handle; i++)
-		handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-	return handle;
-}
-
-static bool load(char *why, size_t size)
-{
-	const char *missing = NULL;
-
-	if (libcurl.handle)
-		return true;
-	void *handle = open_library();
-	if (!handle) {
-		snprintf(why, size, "%s", dlerror());
-		return false;
-	}
-#define X(name)                                                         \
-	*(void **)(void *)&libcurl.name = dlsym(handle, "curl_" #name); \
-	missing = libcurl.name ? missing : "curl_" #name;
-	LIBCURL_FUNCTIONS(X)
-#undef X
-	if (missing || libcurl.version_info(CURLVERSION_NOW)->version_num < OLDEST_LIBCURL) {
-		snprintf(why, size, "libcurl %s%s", missing ? "has no " : "is older than 7.64", missing ? missing : "");
-		dlclose(handle);
-		return false;
-	}
-	libcurl.handle = handle;
-	return true;
-}
+#include "control/probe_http_own.h"
 
 bool probe_http_available(char *text, size_t size)
 {
-	if (!load(text, size))
+	if (!curl_library_load(text, size))
 		return false;
 	const curl_version_info_data *version = libcurl.version_info(CURLVERSION_NOW);
 	snprintf(text, size, "libcurl %s%s%s", version->version, version->ssl_version ? ", " : "",
@@ -198,7 +114,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 struct probe_http *probe_http_new(struct linger_set *linger)
 {
 	char why[160];
-	struct probe_http *http = load(why, sizeof why) ? calloc(1, sizeof *http) : NULL;
+	struct probe_http *http = curl_library_load(why, sizeof why) ? calloc(1, sizeof *http) : NULL;
 
 	if (!http || libcurl.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		free(http);
@@ -389,93 +305,6 @@ void probe_http_stop(struct probe_http_check *check)
 	free_check(check);
 }
 
-/* The request could be sent. */
-static bool was_asked(const struct probe_http_check *check)
-{
-	curl_off_t ready_us = 0;
-
-	return libcurl.easy_getinfo(check->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us) == CURLE_OK && ready_us > 0;
-}
-
-const char *probe_http_awaits(const struct probe_http_check *check)
-{
-	struct sockaddr_storage peer;
-	socklen_t length = sizeof peer;
-
-	if (was_asked(check))
-		return check->in_body ? "the end of the answer" : "the answer";
-	/* libcurl does not tell before the handshake is over, too */
-	bool connected = check->own_fd >= 0 && getpeername(check->own_fd, (struct sockaddr *)&peer, &length) == 0;
-	return connected && check->rules->tls ? "the TLS handshake" : "the connection";
-}
-
-/* ---- how it ended ---- */
-
-static void not_connected(const struct probe_http_check *check, struct outcome *outcome)
-{
-	long error = 0;
-
-	(void)libcurl.easy_getinfo(check->easy, CURLINFO_OS_ERRNO, &error);
-	outcome_not_connected(outcome, check->open_error ? check->open_error : error ? -(int)error : -ECONNREFUSED);
-}
-
-static void judge_status(const struct probe_http_check *check, struct outcome *outcome)
-{
-	long status = 0;
-
-	(void)libcurl.easy_getinfo(check->easy, CURLINFO_RESPONSE_CODE, &status);
-	bool good = status_set_has(&check->rules->expect, status);
-	outcome->kind = good ? OUTCOME_GOOD : OUTCOME_BAD;
-	outcome->result = good ? HEALTH_RESULT_OK : HEALTH_RESULT_STATUS;
-	outcome->detail = (uint32_t)status;
-	snprintf(outcome->reason, sizeof outcome->reason, "status %ld", status);
-}
-
-static enum health_result result_of(CURLcode code)
-{
-	switch (code) {
-	case CURLE_SSL_CONNECT_ERROR:
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CIPHER:
-	case CURLE_SSL_ISSUER_ERROR:
-		return HEALTH_RESULT_TLS;
-	case CURLE_GOT_NOTHING:
-	case CURLE_PARTIAL_FILE:
-		return HEALTH_RESULT_CLOSED;
-	case CURLE_SEND_ERROR:
-	case CURLE_RECV_ERROR:
-		return HEALTH_RESULT_RESET;
-	default:
-		return HEALTH_RESULT_ANSWER;
-	}
-}
-
-static void failed(const struct probe_http_check *check, CURLcode code, struct outcome *outcome)
-{
-	struct text reason = text_of(outcome->reason, sizeof outcome->reason);
-
-	outcome->kind = OUTCOME_BAD;
-	outcome->result = result_of(code);
-	/* Of a line of the header that is too long, some versions say that they are out of memory. */
-	if (code == CURLE_SSL_CACERT_BADFILE || (code == CURLE_OUT_OF_MEMORY && !was_asked(check)))
-		outcome->kind = OUTCOME_UNABLE;
-	if (outcome->kind == OUTCOME_UNABLE)
-		outcome->result = HEALTH_RESULT_UNTRIED;
-	text_add_printable(&reason, check->error[0] ? check->error : libcurl.easy_strerror(code));
-}
-
-static void judge(const struct probe_http_check *check, CURLcode code, struct outcome *outcome)
-{
-	if (code == CURLE_COULDNT_CONNECT)
-		not_connected(check, outcome);
-	else if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && check->in_body))
-		judge_status(check, outcome);
-	else if (code == CURLE_WRITE_ERROR)
-		*outcome = (struct outcome){ OUTCOME_BAD, HEALTH_RESULT_ANSWER, 0, "the header is too long" };
-	else
-		failed(check, code, outcome);
-}
-
 static void reap(struct probe_http *http)
 {
 	CURLMsg *message;
@@ -485,7 +314,7 @@ static void reap(struct probe_http *http)
 		struct probe_http_check *check = NULL;
 		struct outcome outcome = { 0 };
 		(void)libcurl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &check);
-		judge(check, message->data.result, &outcome);
+		probe_http_judge(check, message->data.result, &outcome);
 		outcome_fn *done = check->done;
 		void *arg = check->arg;
 		probe_http_stop(check);

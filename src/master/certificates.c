@@ -3,12 +3,17 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "master/master.h"
 #include "master/orders.h"
 #include "os/region.h"
 #include "view/emit.h"
+
+#define RETRY_NS NS_PER_S
+#define RETRY_MOST_NS (60 * NS_PER_S)
+enum { MOST_DOUBLINGS = 6 };
 
 /* --- answers ----------------------------------------------------------------------------------------------------------------- */
 
@@ -28,9 +33,10 @@ static void emit_lines(struct emit *emit, const char *key, const struct config_e
 
 static char *report(const struct vault_findings *findings, enum certificates_end end)
 {
-	static const char *const words[] = {
-		[CERTIFICATES_SAME] = "unchanged", [CERTIFICATES_CHANGED] = "changed", [CERTIFICATES_REFUSED] = "refused"
-	};
+	static const char *const words[] = { [CERTIFICATES_SAME] = "unchanged",
+		[CERTIFICATES_CHANGED] = "changed",
+		[CERTIFICATES_REFUSED] = "refused",
+		[CERTIFICATES_UNREAD] = "refused" };
 	char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
@@ -42,6 +48,8 @@ static char *report(const struct vault_findings *findings, enum certificates_end
 	emit_u64(&emit, "certificates", findings->n_facts);
 	if (end == CERTIFICATES_REFUSED)
 		emit_string(&emit, "error", "the certificates are not good; the old ones stay");
+	if (end == CERTIFICATES_UNREAD)
+		emit_string(&emit, "error", "the certificates could not be read, which is tried again; the old ones stay");
 	emit_lines(&emit, "errors", &findings->errors);
 	emit_lines(&emit, "warnings", &findings->warnings);
 	emit_close(&emit, '}');
@@ -67,6 +75,7 @@ void certificates_publish(struct master *master, const struct generation *genera
 	size_t n = findings->n_facts < SHM_CERTIFICATES ? findings->n_facts : SHM_CERTIFICATES;
 
 	memcpy(master->certificates.digest, findings->digest, sizeof master->certificates.digest);
+	master->certificates.failures = 0;
 	if (n > 0 && region_populate(shm->certificates, n * sizeof *shm->certificates)) {
 		log_warn("no room to tell when certificates expire: the file system of %s is full", master->stats_path);
 		n = 0;
@@ -108,7 +117,11 @@ static enum certificates_end take(struct master *master, struct keys *keys, stru
 	struct certificates *certificates = &master->certificates;
 	struct generation *running = master->running;
 
-	keys_findings(keys, running->config, findings);
+	if (!keys_findings(keys, running->config, findings)) {
+		log_lines(LOG_LEVEL_ERROR, &findings->errors);
+		return CERTIFICATES_UNREAD;
+	}
+	certificates->failures = 0;
 	if (findings->errors.count == 0)
 		memset(certificates->refused, 0, sizeof certificates->refused);
 	if (findings->errors.count == 0 && memcmp(findings->digest, certificates->digest, sizeof findings->digest) == 0)
@@ -172,22 +185,75 @@ static void stop_reading(struct master *master)
 	keys_end(&certificates->keys, &master->hung);
 }
 
+/* --- reading again ----------------------------------------------------------------------------------------------------------- */
+
+/* Those of another generation were read for it. */
+static bool are_of_running(const struct master *master)
+{
+	return master->running && master->running->number == master->certificates.generation;
+}
+
+/* Nothing is started beside a child that hangs: it would hang, too, and take a place of which a reload may have need. */
+static void on_retry(struct loop_timer *timer)
+{
+	struct master *master = container_of(timer, struct master, certificates.retry);
+	if (!are_there(master) || !are_of_running(master) || master->certificates.keys.pid != 0)
+		return;
+	if (master->hung.n > 0)
+		loop_timer_start(master->loop, timer, RETRY_NS);
+	else
+		start(master);
+}
+
+/* A crash may be none of the files' doing: one is made up for before anybody is told. True when it is. */
+static bool read_again_at_once(struct master *master)
+{
+	struct certificates *certificates = &master->certificates;
+
+	if (certificates->failures++ > 0 || !keys_ended_early(&certificates->keys))
+		return false;
+	log_warn("certificates are read again");
+	stop_reading(master);
+	start(master);
+	return true;
+}
+
+static void read_again_later(struct master *master)
+{
+	struct certificates *certificates = &master->certificates;
+	uint32_t doublings = certificates->failures > 2 ? certificates->failures - 2 : 0; /* the second one is the first that is told */
+	uint64_t delay_ns = RETRY_NS << (doublings < MOST_DOUBLINGS ? doublings : MOST_DOUBLINGS);
+
+	delay_ns = delay_ns < RETRY_MOST_NS ? delay_ns : RETRY_MOST_NS;
+	counter_add(&master->shm.header->certificates_failed, 1);
+	log_error("certificates are not taken over: they could not be read; the old ones stay, and the next try follows in %llu s",
+	        (unsigned long long)(delay_ns / NS_PER_S));
+	loop_timer_start(master->loop, &certificates->retry, delay_ns);
+}
+
+/* --- the end of a reading ---------------------------------------------------------------------------------------------------- */
+
 static void finish(struct master *master)
 {
 	struct certificates *certificates = &master->certificates;
 	struct vault_findings findings = { 0 };
 	enum certificates_end end = CERTIFICATES_SAME;
-	/* Another generation has read for itself. */
-	bool current = master->running && master->running->number == certificates->generation;
 
-	if (current)
+	if (are_of_running(master))
 		end = take(master, &certificates->keys, &findings);
+	if (end == CERTIFICATES_UNREAD && are_there(master) && read_again_at_once(master)) {
+		vault_findings_clear(&findings);
+		return;
+	}
+	if (end == CERTIFICATES_UNREAD)
+		read_again_later(master);
+	bool bad = end == CERTIFICATES_REFUSED || end == CERTIFICATES_UNREAD;
 	struct config *waiting = certificates->waiting;
 	certificates->waiting = NULL;
 	stop_reading(master);
 	if (certificates->n_askers > 0) {
 		char *text = report(&findings, end);
-		answer_all(master, end == CERTIFICATES_REFUSED ? -EINVAL : 0, text);
+		answer_all(master, bad ? -EINVAL : 0, text);
 		free(text);
 	}
 	if (waiting)
@@ -209,7 +275,7 @@ static void on_overdue(struct loop_timer *timer)
 {
 	struct master *master = container_of(timer, struct master, certificates.deadline);
 	struct certificates *certificates = &master->certificates;
-	if (master->running && master->running->number == certificates->generation)
+	if (are_of_running(master))
 		(void)keys_give_up(&certificates->keys, master->running->config);
 	finish(master);
 }
@@ -226,6 +292,7 @@ static void start(struct master *master)
 	int error = keys_start(
 	        &certificates->keys, running->config, &master->identity, running->watch, &master->hung, release_in_child, master);
 
+	loop_timer_stop(master->loop, &certificates->retry);
 	certificates->generation = running->number;
 	if (!error)
 		error = loop_io_set(master->loop, &certificates->io, certificates->keys.fd, LOOP_READ);
@@ -299,6 +366,7 @@ void certificates_init(struct master *master)
 	master->certificates.keys = KEYS_NONE;
 	loop_io_init(&master->certificates.io, on_read);
 	loop_timer_init(&master->certificates.deadline, on_overdue);
+	loop_timer_init(&master->certificates.retry, on_retry);
 }
 
 void certificates_fini(struct master *master)
@@ -306,6 +374,7 @@ void certificates_fini(struct master *master)
 	if (!master->loop)
 		return;
 	certificates_cancel(master);
+	loop_timer_stop(master->loop, &master->certificates.retry);
 	stop_reading(master);
 }
 
@@ -313,7 +382,7 @@ void certificates_tick(struct master *master)
 {
 	struct certificates *certificates = &master->certificates;
 
-	if (master->running && master->running->number == certificates->generation)
+	if (are_of_running(master))
 		keys_tick(&certificates->keys, master->running->config);
 }
 

@@ -3,7 +3,8 @@
  *
  * Process: the master; the reading and checking is a child's (master/keys.h).
  * States:  IDLE -> READING -> IDLE. What is asked for while READING is done once more after it. A reload that is to see first whether
- * nothing but certificates changed waits for it, too (certificates_first()).
+ * nothing but certificates changed waits for it, too (certificates_first()). Where the child is killed, crashes or hangs nothing is known
+ * of the files, so they are read again: after a first crash at once, then ever later, for as long as it takes.
  */
 #ifndef AEGIS_MASTER_CERTIFICATES_H
 #define AEGIS_MASTER_CERTIFICATES_H
@@ -16,12 +17,14 @@ struct master;
 
 enum { CERTIFICATES_ASKERS_MOST = 16 };
 
-enum certificates_end { CERTIFICATES_SAME, CERTIFICATES_CHANGED, CERTIFICATES_REFUSED };
+enum certificates_end { CERTIFICATES_SAME, CERTIFICATES_CHANGED, CERTIFICATES_REFUSED, CERTIFICATES_UNREAD };
 
 struct certificates {
 	struct keys keys; /* pid 0: IDLE */
 	struct loop_io io;
 	struct loop_timer deadline;
+	struct loop_timer retry;
+	uint32_t failures;   /* in a row, of reading them */
 	uint32_t generation; /* whose they are */
 	bool again;          /* asked for while READING, by nobody who waits */
 	struct asker askers[CERTIFICATES_ASKERS_MOST], later[CERTIFICATES_ASKERS_MOST];

@@ -32,17 +32,20 @@ static int why_not(const struct identity *identity, const char *folder)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 }
 
-void challenges_check(const struct config *config, const struct identity *identity, struct config_errors *warnings)
+void challenges_check(const struct config *config, const struct identity *identity, struct file_at *at, struct config_errors *warnings)
 {
 	for (size_t i = 0; i < config->n_listeners; i++) {
 		const struct listener_config *listener = &config->listeners[i];
 		char who[CONFIG_NAME_SIZE + 16];
 		int error = 0;
-		if (listener->acme.challenges[0] != '\0' && listener->protocol == PROTOCOL_TCP)
+		(void)snprintf(who, sizeof who, "listener %s", listener->name);
+		if (listener->acme.challenges[0] != '\0' && listener->protocol == PROTOCOL_TCP) {
+			file_at_begin(at, "%s: acme.challenges: %s", who, listener->acme.challenges);
 			error = why_not(identity, listener->acme.challenges);
+			file_at_end(at);
+		}
 		if (!error)
 			continue;
-		(void)snprintf(who, sizeof who, "listener %s", listener->name);
 		config_errors_add(warnings, who, 0, "acme.challenges",
 		        "workers%s%s cannot look into %s: %s; until they can, challenges go on to the upstream",
 		        identity->change ? " as " : "", identity->change ? identity->user : "", listener->acme.challenges, strerror(error));

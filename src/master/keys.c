@@ -2,21 +2,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "master/respawn.h"
 #include "os/path_watch.h"
 #include "os/signals.h"
 #include "os/title.h"
 
 #define SLOW_NS (3 * NS_PER_S)
 
+enum { ENDING_MS = 20 }; /* from the end of the pipe to that of the child */
 enum { MOST_LINES_BYTES = 4 * 1024 * 1024, READ_BYTES = 64 * 1024 };
 
 /* What the child says; behind it come the lines of errors, those of warnings, and the facts. */
@@ -290,22 +294,64 @@ static bool is_sound(const struct keys *keys, const struct config *config, const
 	return true;
 }
 
-void keys_findings(const struct keys *keys, const struct config *config, struct vault_findings *out)
+/* How it ended, or was ended, by itself; whoever waits for it does so later. */
+static const char *end_text(const struct keys *keys, char text[static RESPAWN_END_SIZE])
 {
-	struct head head = { .error = -EPIPE };
-	*out = (struct vault_findings){ 0 };
-	if (keys->late[0]) {
-		config_errors_add(&out->errors, "certificates", 0, "tls", "%s", keys->late);
-		return;
+	siginfo_t end = { .si_pid = 0 };
+	for (int i = 0; i < ENDING_MS; i++) {
+		if (waitid(P_PID, (id_t)keys->pid, &end, WEXITED | WNOHANG | WNOWAIT) < 0 || end.si_pid == keys->pid)
+			break;
+		(void)poll(NULL, 0, 1);
 	}
-	if (keys->answer_bytes >= sizeof head)
-		memcpy(&head, keys->answer, sizeof head);
+	if (end.si_pid != keys->pid) {
+		(void)text_copy(text, RESPAWN_END_SIZE, "ended early");
+		return text;
+	}
+	int status = end.si_status; /* as waitpid() would have it */
+	if (end.si_code == CLD_EXITED)
+		status <<= 8;
+	else if (end.si_code == CLD_DUMPED)
+		status |= 0x80;
+	return respawn_end_text(status, text);
+}
+
+bool keys_ended_early(const struct keys *keys)
+{
+	struct head head;
+	if (keys->pid == 0 || keys->late[0])
+		return false;
+	if (keys->answer_bytes < sizeof head)
+		return true;
+	memcpy(&head, keys->answer, sizeof head);
+	return keys->answer_bytes - sizeof head <
+	       head.errors_bytes + head.warnings_bytes + (uint64_t)head.n_facts * sizeof(struct vault_fact);
+}
+
+static void say_why_not(const struct keys *keys, struct config_errors *errors)
+{
+	char text[RESPAWN_END_SIZE];
+	if (keys->late[0])
+		config_errors_add(errors, "certificates", 0, "tls", "%s", keys->late);
+	else if (keys->pid == 0)
+		config_errors_add(errors, "certificates", 0, "tls", "the process that reads certificates could not be started");
+	else
+		config_errors_add(errors, "certificates", 0, "tls", "the process that reads certificates %s before it was done",
+		        end_text(keys, text));
+}
+
+bool keys_findings(const struct keys *keys, const struct config *config, struct vault_findings *out)
+{
+	struct head head;
+	*out = (struct vault_findings){ 0 };
+	if (keys->pid == 0 || keys->late[0] || keys_ended_early(keys)) {
+		say_why_not(keys, &out->errors);
+		return false;
+	}
+	memcpy(&head, keys->answer, sizeof head);
 	if (head.error || !is_sound(keys, config, &head)) {
-		config_errors_add(&out->errors, "certificates", 0, "tls", "the process that reads certificates %s; see the log, try again",
-		        head.error == -EPIPE ? "ended early"
-		        : head.error         ? strerror(-head.error)
-		                             : "answered nonsense");
-		return;
+		config_errors_add(&out->errors, "certificates", 0, "tls", "the process that reads certificates %s%s",
+		        head.error ? "gave up: " : "answered nonsense", head.error ? strerror(-head.error) : "");
+		return false;
 	}
 	const char *at = keys->answer + sizeof head;
 	take_lines(&out->errors, at, head.errors_bytes, head.n_errors);
@@ -315,6 +361,7 @@ void keys_findings(const struct keys *keys, const struct config *config, struct 
 	out->n_facts = head.n_facts;
 	memcpy(out->facts, at + head.errors_bytes + head.warnings_bytes, head.n_facts * sizeof *out->facts);
 	memcpy(out->digest, head.digest, sizeof out->digest);
+	return true;
 }
 
 int keys_take_vault(struct keys *keys)

@@ -50,9 +50,12 @@ const char *keys_why_not(int error);
 /* The descriptor is readable: -EAGAIN when there is more to come, 0 when the answer is complete, or a negative errno. */
 must_check int keys_read(struct keys *keys);
 
-/* The answer is complete: what is wrong, and what is known. Where nothing is wrong the vault is good. Adds an error of its own where the
- * child did not do its work. */
-void keys_findings(const struct keys *keys, const struct config *config, struct vault_findings *out);
+/* The answer is complete: what is wrong, and what is known. Where nothing is wrong the vault is good. False where the child did not do its
+ * work, so that nothing is known of the files: an error of its own says why. */
+bool keys_findings(const struct keys *keys, const struct config *config, struct vault_findings *out);
+
+/* Did the child end before it had answered in full, by itself or killed by somebody else? Another one may do better. */
+bool keys_ended_early(const struct keys *keys);
 
 /* Now and then, while there is no answer: says once what it waits for. */
 void keys_tick(struct keys *keys, const struct config *config);

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "config/settings.h"
 #include "master/orders.h"
+#include "master/patience.h"
 #include "master/segment.h"
 #include "master/status.h"
 #include "master/supervise.h"
@@ -326,7 +327,7 @@ static void clean_up(struct master *master)
 static int load(struct master *master, struct config **out)
 {
 	struct config_errors errors = { 0 };
-	if (config_load(&master->source, out, &errors) == 0)
+	if (patience_try(&master->source, PATIENCE_NS, &master->hung, &errors) == 0 && config_load(&master->source, out, &errors) == 0)
 		return 0;
 	if (adopt_is_under_way(master))
 		master_log_errors(&errors); /* where that goes the operator looks */

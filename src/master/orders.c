@@ -7,11 +7,15 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "master/in_place.h"
+#include "master/patience.h"
 #include "master/reload_plan.h"
 #include "master/status.h"
 #include "master/transition.h"
+#include "os/image.h"
 #include "os/notify.h"
 #include "shm/limit.h"
+
+#define RELOAD_NS (3 * NS_PER_S) /* for a file of settings: so long the master does nothing else */
 
 /* --- answers ----------------------------------------------------------------------------------------------------------------- */
 
@@ -130,7 +134,7 @@ void order_reload(struct master *master)
 	atomic_fetch_add(&master->shm.header->reloads_begun, 1);
 	log_info("reloading %s", master->source.file ? master->source.file : "the settings");
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_now_ns() / NS_PER_US));
-	if (config_load(&master->source, &config, &errors)) {
+	if (patience_try(&master->source, RELOAD_NS, &master->hung, &errors) || config_load(&master->source, &config, &errors)) {
 		(void)text_copy(note, sizeof note, errors.lines ? errors.lines : "");
 		note[strcspn(note, "\n")] = '\0';
 		master_log_errors(&errors);
@@ -164,10 +168,10 @@ void order_reload_after_certificates(
 		return;
 	}
 	config_free(config);
-	if (end == CERTIFICATES_REFUSED)
-		plan_add_lines(&master->reload.plan, PLAN_ERROR, errors);
-	else
+	if (end == CERTIFICATES_CHANGED)
 		reload_plan_settle(master);
+	else
+		plan_add_lines(&master->reload.plan, PLAN_ERROR, errors);
 	reload_ended(master, end == CERTIFICATES_CHANGED,
 	        end == CERTIFICATES_CHANGED ? "certificates changed, no setting" : "certificates cannot be used; see the log");
 	take_up_what_waits(master);
@@ -237,6 +241,7 @@ void master_transition_done(struct master *master, struct transition *transition
 		(void)text_copy(master->failure, sizeof master->failure, note);
 	}
 	master_generation_changed(master);
+	image_let_go(); /* until the next transition hardly anything happens here */
 	take_up_what_waits(master);
 }
 

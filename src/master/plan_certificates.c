@@ -52,7 +52,7 @@ void plan_check_certificates(struct plan *plan, const struct plan_ground *ground
 		plan->checked.files += files.n;
 		tls_files_free(&files);
 	}
-	if (vault_check(ground->after, now_s, &findings))
+	if (vault_check(ground->after, now_s, ground->at, &findings))
 		plan_add(plan, PLAN_ERROR, "tls", "the certificates cannot be looked at: out of memory");
 	plan_add_lines(plan, PLAN_ERROR, &findings.errors);
 	plan_add_lines(plan, PLAN_WARNING, &findings.warnings);

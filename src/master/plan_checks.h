@@ -21,6 +21,7 @@ struct plan_ground {
 	const struct identity *identity; /* of workers and of the control process */
 	bool same_rights;                /* we are who the master is, or would be */
 	uint32_t workers;
+	struct file_at *at; /* for who waits for it */
 };
 
 void plan_check_ports(struct plan *plan, const struct plan_ground *ground);

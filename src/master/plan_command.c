@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "control/control.h"
 #include "master/master.h"
+#include "master/patience.h"
 #include "master/plan_checks.h"
 #include "os/process.h"
 #include "os/runtime_dir.h"
@@ -21,6 +22,7 @@ struct asking {
 	const struct config_source *given;
 	const char *default_file;
 	bool json;
+	struct file_at *at; /* for who waits for it */
 	char directory[DIRECTORY_SIZE];
 	bool is_running;
 	pid_t master;               /* 0 = none runs, or its settings are not ours to read */
@@ -41,6 +43,7 @@ static void find_directory(struct asking *asking)
 	struct config_source source = *asking->given;
 	struct config_errors errors = { 0 };
 	struct config *config = NULL;
+	source.at = asking->at;
 	if (source.runtime_dir) {
 		(void)text_copy(asking->directory, sizeof asking->directory, source.runtime_dir);
 		return;
@@ -94,6 +97,7 @@ static void choose_source(struct asking *asking)
 {
 	const struct config_source *running = &asking->settings.origin.source;
 	asking->source = *asking->given;
+	asking->source.at = asking->at;
 	struct config_source *source = &asking->source;
 	if (asking->master && !source->runtime_dir)
 		source->runtime_dir = running->runtime_dir;
@@ -246,7 +250,8 @@ static void make(struct asking *asking)
 		.is_running = asking->is_running,
 		.identity = &asking->identity,
 		.same_rights = same_rights(asking),
-		.workers = asking->after->workers ? asking->after->workers : (uint32_t)cpu_worker_count(&cpus) };
+		.workers = asking->after->workers ? asking->after->workers : (uint32_t)cpu_worker_count(&cpus),
+		.at = asking->at };
 	plan_make(&asking->plan, asking->settings.config, asking->after, &live, ground.workers);
 	if (!ground.same_rights)
 		plan_add(&asking->plan, PLAN_NOTE, "user",
@@ -323,16 +328,20 @@ static int answer(const struct asking *asking)
 	return status;
 }
 
-int plan_command(const struct config_source *given, const char *default_file, bool json)
+/* In a child: a file may hang. */
+static int make_and_answer(void *arg, struct file_at *at)
 {
-	struct asking asking = { .given = given, .default_file = default_file, .json = json };
+	struct asking asking = *(const struct asking *)arg;
 	struct config_errors errors = { 0 };
 	int status;
+	asking.at = at;
 	find_directory(&asking);
 	find_instance(&asking);
 	choose_source(&asking);
 	if (config_load(&asking.source, &asking.after, &errors) == 0) {
+		file_at_begin(at, "admin.token_file: %s", asking.after->admin.token_file);
 		control_find_errors(asking.after, &errors);
+		file_at_end(at);
 		find_identity(&asking, &errors);
 	}
 	if (errors.count) {
@@ -346,5 +355,16 @@ int plan_command(const struct config_source *given, const char *default_file, bo
 	settings_fini(&asking.settings);
 	snapshot_free(asking.snapshot);
 	plan_free(&asking.plan);
+	return status;
+}
+
+int plan_command(const struct config_source *given, const char *default_file, bool json)
+{
+	struct asking asking = { .given = given, .default_file = default_file, .json = json };
+	struct config_errors errors = { 0 };
+	int status = patience_do(make_and_answer, &asking, &errors);
+	if (status < 0)
+		status = answer_invalid(&asking, &errors);
+	config_errors_clear(&errors);
 	return status;
 }

@@ -70,7 +70,9 @@ static void check_log(struct plan *plan, const struct plan_ground *ground, const
 	if (target[0] == '\0' || !ground->same_rights)
 		return;
 	plan->checked.files += target[0] == '/';
+	file_at_begin(ground->at, "%s: %s", setting, target);
 	int error = target[0] == '/' ? why_not_written(target) : why_not_opened(target);
+	file_at_end(ground->at);
 	if (error)
 		plan_add(plan, PLAN_ERROR, setting, "cannot write to %s: %s", target, strerror(error));
 }
@@ -102,7 +104,7 @@ static void check_challenges(struct plan *plan, const struct plan_ground *ground
 		return;
 	for (size_t i = 0; i < ground->after->n_listeners; i++)
 		plan->checked.files += ground->after->listeners[i].acme.challenges[0] != '\0';
-	challenges_check(ground->after, ground->identity, &warnings);
+	challenges_check(ground->after, ground->identity, ground->at, &warnings);
 	plan_add_lines(plan, PLAN_WARNING, &warnings);
 	config_errors_clear(&warnings);
 }

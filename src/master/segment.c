@@ -10,6 +10,7 @@
 #include "os/region.h"
 #include "shm/line.h"
 #include "shm/sums.h"
+#include "worker/lines.h"
 
 static bool seat_taken(const struct shm_seat *seat)
 {
@@ -164,6 +165,12 @@ static uint32_t at_most(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
+/* Of an index of so many names the buckets, and the links of those that are used. */
+static uint64_t index_bytes(uint32_t names, uint64_t used)
+{
+	return (shm_index_buckets(names) + used) * sizeof(uint32_t);
+}
+
 int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t servers, uint32_t upstreams)
 {
 	uint32_t n_upstreams = at_most(sums_n_upstreams(shm) + upstreams, SHM_UPSTREAMS);
@@ -177,11 +184,11 @@ int segment_make_room(const struct shm *shm, uint32_t listeners, uint32_t server
 	if (!error)
 		error = region_populate(shm->servers, n_servers * sizeof(struct shm_server));
 	if (!error)
-		error = region_populate(shm->listener_index, shm_index_length(shm->dims.listeners) * sizeof(uint32_t));
+		error = region_populate(shm->listener_index, index_bytes(shm->dims.listeners, n_listeners));
 	if (!error)
-		error = region_populate(shm->server_index, shm_index_length(shm->dims.servers) * sizeof(uint32_t));
+		error = region_populate(shm->server_index, index_bytes(shm->dims.servers, n_servers));
 	if (!error)
-		error = region_populate(shm->upstream_index, shm_index_length(SHM_UPSTREAMS) * sizeof(uint32_t));
+		error = region_populate(shm->upstream_index, index_bytes(SHM_UPSTREAMS, n_upstreams));
 	if (!error)
 		error = region_populate(shm->upstreams, n_upstreams * sizeof(struct shm_upstream));
 	if (!error)
@@ -236,9 +243,14 @@ static uint64_t access_ring_bytes(const struct config *config)
 	return config->access_log.path[0] ? sizeof(struct log_ring) + log_ring_capacity(config->access_log.buffer_bytes) : 0;
 }
 
+static uint64_t error_ring_bytes(const struct config *config)
+{
+	return sizeof(struct log_ring) + lines_ring_capacity(config->log.level);
+}
+
 static int make_room_for_logs(const struct shm *shm, uint32_t seat, const struct config *config)
 {
-	int error = region_populate(shm_log_ring(shm, seat, LOG_KIND_ERROR), SHM_LOG_ERROR_BYTES);
+	int error = region_populate(shm_log_ring(shm, seat, LOG_KIND_ERROR), error_ring_bytes(config));
 	return error ? error : region_populate(shm_log_ring(shm, seat, LOG_KIND_ACCESS), access_ring_bytes(config));
 }
 
@@ -261,7 +273,7 @@ uint64_t segment_worker_bytes(const struct config *config)
 {
 	uint64_t recorder_bytes = config->flight_recorder_bytes;
 	return sizeof(struct recorder_head) + sizeof(struct roll_box) + (recorder_bytes > 0 ? recorder_bytes_used(recorder_bytes) : 0) +
-	       SHM_LOG_ERROR_BYTES + access_ring_bytes(config);
+	       error_ring_bytes(config) + access_ring_bytes(config);
 }
 
 uint64_t segment_bytes(
@@ -270,8 +282,8 @@ uint64_t segment_bytes(
 	uint64_t names = 1 + listeners + servers + upstreams;
 	uint64_t rows = names * sizeof(struct limit) + listeners * sizeof(struct shm_listener) + servers * sizeof(struct shm_server) +
 	                upstreams * (sizeof(struct shm_upstream) + dims->seats * sizeof(struct line_head));
-	uint64_t indices = sizeof(uint32_t) * ((uint64_t)shm_index_length(dims->listeners) + shm_index_length(dims->servers) +
-	                                              shm_index_length(SHM_UPSTREAMS));
+	uint64_t indices =
+	        index_bytes(dims->listeners, listeners) + index_bytes(dims->servers, servers) + index_bytes(SHM_UPSTREAMS, upstreams);
 	uint64_t a_seat = names * sizeof(uint32_t) + listeners * sizeof(struct listener_row) + servers * sizeof(struct server_row);
 	return sizeof(struct shm_header) + dims->seats * sizeof(struct shm_seat) + rows + indices + seats * a_seat +
 	       (rates ? rate_table_bytes(SHM_RATE_CELLS) : 0) + (affinities ? affinity_bytes(SHM_AFFINITY_ENTRIES) : 0);

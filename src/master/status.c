@@ -91,7 +91,8 @@ static void log_listener(const struct generation *generation, size_t i)
 	if (listener->n_routes > 0)
 		snprintf(routes, sizeof routes, ", with %zu route%s by name", listener->n_routes, listener->n_routes == 1 ? "" : "s");
 	if (listener->upstream == CONFIG_NO_UPSTREAM) {
-		log_info("listening on %s (%s)%s", address, listener->name, routes);
+		log_info(
+		        "listening on %s (%s)%s", address, listener->name, listener->acme.only ? ", for challenges of ACME alone" : routes);
 		return;
 	}
 	const struct upstream_config *upstream = &generation->config->upstreams[listener->upstream];

@@ -30,6 +30,7 @@ struct transition {
 	struct keys keys; /* certificates for the generation to come */
 	struct loop_io keys_io;
 	bool preflight_over, keys_over;
+	bool keys_again; /* they are read a second time */
 	struct vault_findings certificates;
 	struct loop_timer deadline;
 	bool log_changed;

@@ -12,7 +12,7 @@ static bool tell_of_certificates(struct transition *transition)
 {
 	if (!transition->keys.pid)
 		return false;
-	keys_findings(&transition->keys, transition->config, &transition->certificates);
+	(void)keys_findings(&transition->keys, transition->config, &transition->certificates);
 	master_tell_lines(transition->master, PLAN_WARNING, &transition->certificates.warnings);
 	master_tell_lines(transition->master, PLAN_ERROR, &transition->certificates.errors);
 	return transition->certificates.errors.count > 0;
@@ -64,6 +64,48 @@ static void on_preflight(struct loop_io *io, int events)
 	go_on_when_known(transition);
 }
 
+static void release_in_child(void *arg)
+{
+	struct transition *transition = arg;
+	master_release_in_child(transition->master, NULL, 0);
+}
+
+static int watch_child(struct transition *transition, struct loop_io *io, loop_io_fn *fn, int fd)
+{
+	loop_io_init(io, fn);
+	return loop_io_set(transition->master->loop, io, fd, LOOP_READ);
+}
+
+static void on_keys(struct loop_io *io, int events);
+
+/* Certificates and keys are read while the master goes on. */
+static int start_keys(struct transition *transition)
+{
+	struct master *master = transition->master;
+	int error = keys_start(&transition->keys, transition->config, &master->identity, -1, &master->hung, release_in_child, transition);
+	return error ? error : watch_child(transition, &transition->keys_io, on_keys, transition->keys.fd);
+}
+
+/* A crash may be none of the files' doing: one is made up for. True when nothing more is to be done about it now. */
+static bool read_keys_again(struct transition *transition)
+{
+	struct vault_findings findings;
+	if (transition->keys_again || !keys_ended_early(&transition->keys))
+		return false;
+	transition->keys_again = true;
+	(void)keys_findings(&transition->keys, transition->config, &findings);
+	master_log_errors(&findings.errors);
+	vault_findings_clear(&findings);
+	log_warn("certificates are read again");
+	keys_end(&transition->keys, &transition->master->hung);
+	int error = start_keys(transition);
+	if (error) {
+		log_error("cannot start the process that reads certificates: %s", keys_why_not(error));
+		transition_fail(transition, EXIT_START, "certificates cannot be read: %s", keys_why_not(error));
+	}
+	return true;
+}
+
 static void on_keys(struct loop_io *io, int events)
 {
 	struct transition *transition = container_of(io, struct transition, keys_io);
@@ -72,6 +114,8 @@ static void on_keys(struct loop_io *io, int events)
 	if (error == -EAGAIN)
 		return;
 	loop_io_stop(transition->master->loop, io);
+	if (read_keys_again(transition))
+		return;
 	transition->keys_over = true;
 	go_on_when_known(transition);
 }
@@ -90,18 +134,6 @@ static void on_preflight_overdue(struct loop_timer *timer)
 	transition_fail(transition, EXIT_SETTINGS, "names could not be resolved in time");
 }
 
-static void release_in_child(void *arg)
-{
-	struct transition *transition = arg;
-	master_release_in_child(transition->master, NULL, 0);
-}
-
-static int watch_child(struct transition *transition, struct loop_io *io, loop_io_fn *fn, int fd)
-{
-	loop_io_init(io, fn);
-	return loop_io_set(transition->master->loop, io, fd, LOOP_READ);
-}
-
 /* Names are looked up and certificates read while the master goes on. */
 static int start_children(struct transition *transition)
 {
@@ -111,9 +143,7 @@ static int start_children(struct transition *transition)
 	transition->keys_over = !vault_is_needed(config);
 	transition->preflight_over = !preflight_needed(config);
 	if (!transition->keys_over)
-		error = keys_start(&transition->keys, config, identity, -1, &transition->master->hung, release_in_child, transition);
-	if (!error && transition->keys.pid)
-		error = watch_child(transition, &transition->keys_io, on_keys, transition->keys.fd);
+		error = start_keys(transition);
 	if (!error && !transition->preflight_over)
 		error = preflight_start(&transition->preflight, config, identity, release_in_child, transition);
 	if (!error && transition->preflight.pid)

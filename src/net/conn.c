@@ -162,11 +162,18 @@ int conn_want_room(struct conn *conn)
 
 void conn_use_readiness(struct conn *conn)
 {
-	ensure(!conn_busy(conn) && conn->input == CONN_NO_BUFFER && conn->output == CONN_NO_BUFFER);
+	ensure(!conn_busy(conn) && !conn->starved && conn->input == CONN_NO_BUFFER && conn->output == CONN_NO_BUFFER);
 	bool ended = conn->input_end != CONN_OPEN;
 	conn->by_completion = false;
 	conn->readable = conn->ended = ended;
 	loop_io_init(&conn->io, on_ready);
+}
+
+int conn_watch_instead(struct conn *conn)
+{
+	conn_receive_stop(conn);
+	conn_use_readiness(conn);
+	return conn_watch(conn);
 }
 
 void conn_use_completion(struct conn *conn)

@@ -30,7 +30,7 @@ enum {
 	CONN_WRITE = 2,   /* connecting is decided (conn_dial_result()), or there is room; by completion: see conn_send_input() */
 	CONN_END = 4,     /* by completion: input_end says how the input ends */
 	CONN_IDLE = 8,    /* by completion: nothing is under way any more, not even receiving */
-	CONN_STARVED = 16 /* by completion: it waits for a buffer to receive into */
+	CONN_STARVED = 16 /* by completion: it is not receiving, for want of a buffer, whether there is something or not */
 };
 typedef void conn_fn(struct conn *conn, unsigned events);
 
@@ -78,6 +78,7 @@ struct conns {
 	uint16_t *buffer_next;   /* [buffers of the ring] the list of an input */
 	uint32_t *buffer_length; /* [buffers of the ring] */
 	struct conn *starved;
+	uint64_t starved_since_ns; /* the first of them */
 	counter_t *starvations;
 };
 
@@ -158,6 +159,8 @@ void conn_drop_rest(struct conn *conn);
 /* Drop the input, or only its first buffer. */
 void conn_drop_input(struct conn *conn);
 void conn_drop_first_input(struct conn *conn);
+/* The last buffer of the input goes into the one before, where there is room. */
+void conn_pack_input(struct conn *conn);
 static inline const char *conn_input_bytes(const struct conn *conn, uint16_t buffer, uint32_t *length)
 {
 	*length = conn->conns->buffer_length[buffer];
@@ -169,9 +172,15 @@ static inline uint16_t conn_next_input(const struct conn *conn, uint16_t buffer)
 }
 /* Go over to readiness: nothing is under way, and neither input nor a rest is left. conn_watch() comes next. */
 void conn_use_readiness(struct conn *conn);
+/* The same for one that may wait for a buffer, and watch it. 0 or a negative errno as of conn_watch(). */
+must_check int conn_watch_instead(struct conn *conn);
 /* And back. conn_receive() comes next. */
 void conn_use_completion(struct conn *conn);
-/* Receive again where that had stopped for want of buffers. To be called once a turn. */
+/* Receive again where that had stopped for want of buffers. To be called once a turn while the ring gives buffers out, and once a second at
+ * least. Where those are long in coming all are told, as by conns_tell_starved(). */
 void conns_feed_starved(struct conns *conns);
+/* The same while it holds them back, for nobody knows how long: all that wait are told CONN_STARVED once more, and wait no longer:
+ * their owners go over to readiness. */
+void conns_tell_starved(struct conns *conns);
 
 #endif

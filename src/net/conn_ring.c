@@ -1,8 +1,13 @@
 #include "net/conn_ring.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+
+#define PATIENCE_NS (100 * NS_PER_MS) /* with buffers that others have: mostly they have them for a turn */
 
 int conns_ring_init(struct conns *conns)
 {
@@ -53,6 +58,25 @@ void conn_drop_input(struct conn *conn)
 		conn_drop_first_input(conn);
 }
 
+void conn_pack_input(struct conn *conn)
+{
+	struct conns *conns = conn->conns;
+	uint16_t before = conn->input;
+	if (conn->input == conn->last || conn->input == CONN_NO_BUFFER)
+		return;
+	while (conns->buffer_next[before] != conn->last)
+		before = conns->buffer_next[before];
+	uint32_t length = conns->buffer_length[conn->last];
+	if (length > CONNS_RING_BUFFER_BYTES - conns->buffer_length[before])
+		return;
+	memcpy(ring_buffer(conns->ring, before) + conns->buffer_length[before], ring_buffer(conns->ring, conn->last), length);
+	ring_buffer_give_back(conns->ring, conn->last);
+	conns->buffer_length[before] += length;
+	conns->buffer_next[before] = CONN_NO_BUFFER;
+	conn->last = before;
+	conn->input_buffers--;
+}
+
 /* --- completions ----------------------------------------------------------------------------------------------------------- */
 
 static void forget_starved(struct conn *conn)
@@ -76,6 +100,8 @@ static void wait_for_buffers(struct conn *conn)
 {
 	struct conns *conns = conn->conns;
 	counter_add(conns->starvations, 1);
+	if (!conns->starved)
+		conns->starved_since_ns = loop_now_ns(conns->loop);
 	conn->starved = true;
 	conn->next_starved = conns->starved;
 	conns->starved = conn;
@@ -274,11 +300,25 @@ uint32_t conn_send_input_now(struct conn *conn, struct conn *from)
 	return length;
 }
 
+void conns_tell_starved(struct conns *conns)
+{
+	struct conn *conn;
+	while (unlikely((conn = conns->starved) != NULL)) {
+		forget_starved(conn);
+		conn->event(conn, CONN_STARVED);
+	}
+}
+
 void conns_feed_starved(struct conns *conns)
 {
 	struct conn *list = conns->starved;
-	if (likely(!list) || !buffers_are_back(conns))
+	if (likely(!list))
 		return;
+	if (!buffers_are_back(conns)) {
+		if (loop_now_ns(conns->loop) - conns->starved_since_ns >= PATIENCE_NS)
+			conns_tell_starved(conns);
+		return;
+	}
 	conns->starved = NULL;
 	while (list) {
 		struct conn *conn = list;

@@ -46,7 +46,8 @@ struct ring_port {
 
 struct ring_shape {
 	unsigned entries;      /* that can be queued before they are handed over early, e.g. 1024 */
-	unsigned completions;  /* that the kernel keeps without allocating, e.g. 8192 */
+	unsigned completions;  /* that the kernel keeps without allocating, e.g. 1024, */
+	unsigned at_once;      /* or more: where it tells of all that is ready at once, e.g. 4096 */
 	unsigned buffers;      /* a power of two, at most 32768 */
 	unsigned buffer_bytes; /* each, e.g. 4096 */
 };

@@ -96,17 +96,36 @@ static void restrict_ring(struct ring *ring)
 	(void)io_uring_register((unsigned)ring->io.ring_fd, IORING_REGISTER_RESTRICTIONS, allow, ARRAY_LEN(allow));
 }
 
-/* Everything up to the first operation. The ring is disabled until the end, as that is when restrictions can be made. */
-static int set_up(struct ring *ring, const struct ring_shape *shape)
+/* Disabled until all is there, as that is when restrictions can be made. */
+static int make_queues_of(struct ring *ring, unsigned entries, unsigned completions, struct io_uring_params *params)
 {
-	struct io_uring_params params = { .cq_entries = shape->completions,
+	*params = (struct io_uring_params){ .cq_entries = completions,
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP |
 		         IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED };
-	int error = io_uring_queue_init_params(shape->entries, &ring->io, &params);
-	if (error < 0) {
+	int error = io_uring_queue_init_params(entries, &ring->io, params);
+	if (error < 0)
 		ring->io.ring_fd = -1;
+	return error;
+}
+
+/* Since Linux 6.13 one call completes 40 operations that waited at most, and the kernel says so two versions later. What it has for
+ * completions is memory from the start. */
+static int make_queues(struct ring *ring, const struct ring_shape *shape, struct io_uring_params *params)
+{
+	int error = make_queues_of(ring, shape->entries, shape->completions, params);
+	if (error < 0 || params->features & IORING_FEAT_NO_IOWAIT || shape->at_once <= shape->completions)
 		return error;
-	}
+	io_uring_queue_exit(&ring->io);
+	return make_queues_of(ring, shape->entries, shape->at_once, params);
+}
+
+/* Everything up to the first operation. */
+static int set_up(struct ring *ring, const struct ring_shape *shape)
+{
+	struct io_uring_params params;
+	int error = make_queues(ring, shape, &params);
+	if (error < 0)
+		return error;
 	map_queues(ring, &params);
 	error = check_kernel(ring, &params);
 	if (error == 0)

@@ -349,6 +349,12 @@ static uint32_t take(struct client_hello *hello, const uint8_t *at, uint32_t cou
 
 /* --- records ----------------------------------------------------------------------------------------------------------------- */
 
+/* Of bytes that no record begins with. */
+static const char *what_instead(uint8_t first)
+{
+	return first >= 'A' && first <= 'Z' ? "another protocol, perhaps HTTP without TLS" : "another protocol";
+}
+
 /* The first bytes tell other protocols apart, as soon as they are there. */
 static void check_header(struct client_hello *hello)
 {
@@ -367,7 +373,7 @@ static void check_header(struct client_hello *hello)
 			        "SSL 2.0, or another protocol");
 	} else if (type != RECORD_HANDSHAKE || (hello->header_length > 1 && header[1] != MAJOR_VERSION)) {
 		refuse(hello, first ? CLIENT_HELLO_NOT_TLS : CLIENT_HELLO_BAD, first ? TLS_ALERT_NONE : TLS_ALERT_UNEXPECTED_MESSAGE,
-		        "another protocol");
+		        what_instead(type));
 	} else if (hello->header_length == sizeof hello->header && length > RECORD_MAX) {
 		bad(hello, TLS_ALERT_RECORD_OVERFLOW, "a record that is too long");
 	} else if (hello->header_length == sizeof hello->header && length == 0) {

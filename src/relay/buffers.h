@@ -41,7 +41,11 @@ uint64_t buffers_bytes(size_t count, size_t pieces);
 
 /* The scratch buffer with bytes from at to end becomes the caller's until buffers_give_back(). */
 must_check char *buffers_keep_scratch(struct buffers *buffers, uint32_t at, uint32_t end);
-/* Another one, empty, the caller's until buffers_give_back(); NULL when none is left. */
+static inline bool buffers_are_used_up(const struct buffers *buffers)
+{
+	return buffers->slab.in_use == buffers->slab.capacity;
+}
+/* Another one, empty, the caller's until buffers_give_back(); NULL when they are used up. */
 must_check char *buffers_take(struct buffers *buffers);
 /* A piece with a copy of up to RELAY_PIECE_BYTES; there must be one. */
 must_check char *buffers_take_piece(struct buffers *buffers, const char *bytes, uint32_t count);

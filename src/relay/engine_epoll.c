@@ -106,7 +106,8 @@ static enum moved pump_once(struct relay *relay, enum side from, size_t most)
 	struct relay_side *source = &relay->side[from];
 	struct conn *conn = source->conn;
 	struct buffers *buffers = &relay->engine->buffers;
-	bool peeking = unlikely(!buffers->scratch);
+	/* Who looks on may have to keep what it sees, or to do without it: then it is not taken from the kernel before. */
+	bool peeking = unlikely(!buffers->scratch) || (unlikely(relay->framed) && buffers_are_used_up(buffers));
 	ssize_t count = recv(conn->fd, peeking ? buffers->peek : buffers->scratch, most, MSG_DONTWAIT | (peeking ? MSG_PEEK : 0));
 	if (unlikely(count <= 0)) {
 		int error = count < 0 ? errno : 0;

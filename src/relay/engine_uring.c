@@ -152,12 +152,21 @@ static bool on_sent(struct relay *relay, enum side to)
 	return true;
 }
 
+/* It found no buffer. One that waits for the next turn, when there are some again, stays; one that waits no more was told to go. */
+static bool must_go(const struct relay *relay, const struct conn *conn)
+{
+	return !conn->starved || !relay_engine_ring_is_open(relay->engine);
+}
+
 static void on_event(struct conn *conn, unsigned events)
 {
 	struct relay *relay = conn->owner;
 	enum side which = side_of(relay, conn);
-	if (unlikely(relay->aborting))
+	if (unlikely(relay->aborting)) {
+		conn_drop_input(conn); /* this is for nobody, and may take long: what lies in buffers of the ring is from all others */
+		conn_drop_rest(conn);
 		return;
+	}
 	if (events & CONN_READ) {
 		if (!take_in(relay, which, conn->last))
 			return;
@@ -167,7 +176,7 @@ static void on_event(struct conn *conn, unsigned events)
 		return;
 	if ((events & CONN_END) && !on_input_end(relay, which))
 		return;
-	if (unlikely(events & CONN_STARVED) && !relay->leaving && !relay_engine_ring_is_open(relay->engine)) {
+	if (unlikely(events & CONN_STARVED) && !relay->leaving && must_go(relay, conn)) {
 		counter_add(relay->engine->buffer_exhausted, 1);
 		leave(relay);
 	}
@@ -211,6 +220,14 @@ static bool catch_up(struct relay *relay, enum side from)
 	return conn->input_end == CONN_OPEN || on_input_end(relay, from);
 }
 
+/* While a session looks on that could not keep what it sees, the other engine leaves that in the kernel. */
+static bool may_stay(const struct relay *relay)
+{
+	if (unlikely(relay->shaped) || unlikely(relay_is_secured(relay)) || unlikely(!relay_engine_ring_is_open(relay->engine)))
+		return false;
+	return likely(!relay->framed) || likely(!buffers_are_used_up(&relay->engine->buffers));
+}
+
 static int start(struct relay *relay)
 {
 	for (enum side which = SIDE_CLIENT; which <= SIDE_SERVER; which++) {
@@ -219,7 +236,7 @@ static int start(struct relay *relay)
 			conn_use_completion(conn);
 		conn_hand_over(conn, on_event, relay);
 	}
-	if (unlikely(relay->shaped) || unlikely(relay_is_secured(relay)))
+	if (!may_stay(relay))
 		leave(relay);
 	if (!send_held(relay, SIDE_CLIENT) || !send_held(relay, SIDE_SERVER))
 		return 0;

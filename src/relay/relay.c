@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -229,27 +228,32 @@ bool relay_input_ended(struct relay *relay, enum side from, int error)
 
 /* --- from start to stop ------------------------------------------------------------------------------------------------------ */
 
-int relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, const char *bytes, size_t count)
+void relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, char *buffer, uint32_t count)
 {
 	struct relay_side *side = &relay->side[to];
 	ensure(count <= RELAY_BUFFER_BYTES && !side->held);
-	char *buffer = buffers_take(&engine->buffers);
-	if (!buffer)
-		return -ENOBUFS;
-	memcpy(buffer, bytes, count);
-	buffers_rest(&engine->buffers, buffer)->end = (uint32_t)count;
+	*buffers_rest(&engine->buffers, buffer) = (struct buffer_rest){ .end = count };
 	relay->engine = engine;
 	side->held = buffer;
-	side->owed = (uint32_t)count;
-	return 0;
+	side->owed = count;
+}
+
+void relay_engine_hold_back(struct relay_engine *engine)
+{
+	if (engine->conns->ring)
+		ring_hold_back(engine->conns->ring, !relay_engine_ring_is_open(engine));
 }
 
 void relay_engine_before_sleep(struct relay_engine *engine)
 {
 	struct conns *conns = engine->conns;
-	if (conns->ring)
-		ring_hold_back(conns->ring, !relay_engine_ring_is_open(engine));
-	conns_feed_starved(conns);
+	if (!conns->ring)
+		return;
+	relay_engine_hold_back(engine);
+	if (likely(relay_engine_ring_is_open(engine)))
+		conns_feed_starved(conns);
+	else
+		conns_tell_starved(conns); /* readers who stand still may keep it closed for hours */
 }
 
 static void side_init(struct relay_side *side, struct conn *conn)

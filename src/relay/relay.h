@@ -68,8 +68,8 @@ struct relay_session_ops {
 	void (*bytes)(struct relay *relay, enum side from, size_t count);
 	/* From a secured side came so much, of which there may be nothing to pass on yet: a record can take its time. */
 	void (*came)(struct relay *relay, enum side from, size_t count);
-	/* The bytes themselves, before they are sent on; only of relays with `framed`. Without buffers they are told when they were sent,
-	 * after a call with none. False: the relay does not go on. */
+	/* The bytes themselves, before they are sent on; only of relays with `framed`. While buffers are used up they are told when they
+	 * were sent, after a call with none. False: the relay does not go on. */
 	bool (*look)(struct relay *relay, enum side from, const char *bytes, size_t count);
 	/* The end of what `from` sends, all of which is delivered; only of relays with `framed`. */
 	enum relay_ending (*ending)(struct relay *relay, enum side from);
@@ -105,8 +105,10 @@ struct relay_engine {
 /* Pieces for each buffer of the ring: one that readers who do not keep up may have, and one that is always left. */
 enum { RELAY_PIECES = 2 };
 
-/* To be called once a turn, before the loop sleeps. */
+/* To be called once a turn, before the loop sleeps. Relays may end in it. */
 void relay_engine_before_sleep(struct relay_engine *engine);
+/* And last of all, when nothing more begins before it sleeps: relays that began in between may have taken pieces. */
+void relay_engine_hold_back(struct relay_engine *engine);
 /* May relays use the ring? Only while there is a piece for each of its buffers: see engine_uring.c. */
 static inline bool relay_engine_ring_is_open(const struct relay_engine *engine)
 {
@@ -164,9 +166,9 @@ must_check int relay_start(struct relay *relay, struct relay_engine *engine, str
 /* Let go of the connections and give back what is held; the session closes them next, or hands them over. A relay that never started may be
  * stopped when its memory was zeroed. */
 void relay_stop(struct relay *relay);
-/* Between two connections, before relay_start(): bytes (at most RELAY_BUFFER_BYTES) that a side is due before anything else; a secured side
- * gets them through TLS as all others. 0, or -ENOBUFS when no buffer is left. */
-must_check int relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, const char *bytes, size_t count);
+/* Between two connections, before relay_start(): count bytes that a side is due before anything else; a secured side gets them through TLS
+ * as all others. They lie in a buffer of the engine, which becomes the relay's. */
+void relay_owe(struct relay *relay, struct relay_engine *engine, enum side to, char *buffer, uint32_t count);
 /* The time asked for by tick_at has come: the session is asked anew about an end that it let wait. */
 void relay_tick(struct relay *relay, uint64_t now_ns);
 /* What might not be read from a side may be now: read it. The session may be over when this returns. */

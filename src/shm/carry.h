@@ -18,6 +18,7 @@
 
 #include "shm/layout.h"
 
+#define CARRY_FIRST_LINE "aegis-counters 1"
 enum { CARRY_BYTES_MOST = 64 * 1024 * 1024 };
 
 struct carry;

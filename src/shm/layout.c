@@ -5,8 +5,6 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "shm/hash.h"
-#include "shm/log_records.h"
 
 static const char magic[8] = "AEGIS";
 
@@ -49,294 +47,6 @@ const char *seat_state_name(enum seat_state state)
 	return state < ARRAY_LEN(names) ? names[state] : "unknown";
 }
 
-/* --- the hash of the layout --------------------------------------------------------------------------------------------- */
-
-struct hashed {
-	const char *name;
-	uint64_t offset, size;
-};
-
-/* clang-format off */
-#define STRUCT(type) { #type, _Alignof(struct type), sizeof(struct type) },
-#define FIELD(type, field) { #type "." #field, offsetof(struct type, field), sizeof(((struct type *)0)->field) },
-#define MARK(name, value, more) { name, value, more },
-
-static const struct hashed hashed_rows[] = {
-	STRUCT(limit)
-	FIELD(limit, used)
-	FIELD(limit, max)
-
-	STRUCT(shm_header)
-	FIELD(shm_header, limits_offset)
-	FIELD(shm_header, listeners_offset)
-	FIELD(shm_header, servers_offset)
-	FIELD(shm_header, seats_offset)
-	FIELD(shm_header, ledgers_offset)
-	FIELD(shm_header, listener_rows_offset)
-	FIELD(shm_header, server_rows_offset)
-	FIELD(shm_header, listener_index_offset)
-	FIELD(shm_header, server_index_offset)
-	FIELD(shm_header, upstreams_offset)
-	FIELD(shm_header, upstream_index_offset)
-	FIELD(shm_header, rates_offset)
-	FIELD(shm_header, affinities_offset)
-	FIELD(shm_header, boot_id)
-	FIELD(shm_header, line_heads_offset)
-	FIELD(shm_header, recorder_heads_offset)
-	FIELD(shm_header, recorder_rings_offset)
-	FIELD(shm_header, roll_boxes_offset)
-	FIELD(shm_header, roll_rows_offset)
-	FIELD(shm_header, logs_offset)
-	FIELD(shm_header, certificates_offset)
-	FIELD(shm_header, state)
-	FIELD(shm_header, master_pid)
-	FIELD(shm_header, heir_pid)
-	FIELD(shm_header, started_ns)
-	FIELD(shm_header, started_unix_s)
-	FIELD(shm_header, generation)
-	FIELD(shm_header, workers)
-	FIELD(shm_header, n_listeners)
-	FIELD(shm_header, n_servers)
-	FIELD(shm_header, n_upstreams)
-	FIELD(shm_header, n_certificates)
-	FIELD(shm_header, last_reload_unix_s)
-	FIELD(shm_header, last_reload_ok)
-	FIELD(shm_header, reloads_begun)
-	FIELD(shm_header, reloads_ended)
-	FIELD(shm_header, last_reload_sequence)
-	FIELD(shm_header, last_reload_note)
-	FIELD(shm_header, upgrades_begun)
-	FIELD(shm_header, upgrades_ended)
-	FIELD(shm_header, last_upgrade_ok)
-	FIELD(shm_header, last_upgrade_note)
-	FIELD(shm_header, engine)
-	FIELD(shm_header, config_file)
-#define X(field, metric, help) FIELD(shm_header, field)
-	MASTER_COUNTERS(X)
-#undef X
-	FIELD(shm_header, log_asleep)
-	FIELD(shm_header, log_told)
-
-	STRUCT(shm_listener)
-	FIELD(shm_listener, name)
-	FIELD(shm_listener, address)
-	FIELD(shm_listener, upstream)
-	FIELD(shm_listener, in_use)
-	FIELD(shm_listener, is_udp)
-	FIELD(shm_listener, rate)
-	FIELD(shm_listener, up)
-	FIELD(shm_listener, down)
-	FIELD(shm_listener, queue_drops)
-
-	STRUCT(shm_certificate)
-	FIELD(shm_certificate, not_before)
-	FIELD(shm_certificate, not_after)
-	FIELD(shm_certificate, listener)
-	FIELD(shm_certificate, name)
-	MARK("certificates", SHM_CERTIFICATES, 0)
-
-	STRUCT(shm_upstream)
-	FIELD(shm_upstream, name)
-	FIELD(shm_upstream, in_use)
-	FIELD(shm_upstream, is_checked)
-	FIELD(shm_upstream, breaker_threshold)
-	FIELD(shm_upstream, breaker_probes)
-	FIELD(shm_upstream, outlier_failures)
-	FIELD(shm_upstream, breaker_timeout_ns)
-	FIELD(shm_upstream, slow_start_ns)
-	FIELD(shm_upstream, epoch)
-	FIELD(shm_upstream, connect_rate)
-	FIELD(shm_upstream, tickets)
-	FIELD(shm_upstream, line_seats)
-	FIELD(shm_upstream, hot_wanted)
-	MARK("slots", SHM_SLOTS, 0)
-	MARK("upstreams", SHM_UPSTREAMS, 0)
-	MARK("rates", SHM_RATE_CELLS, RATE_TABLE_WAYS)
-	MARK("affinities", SHM_AFFINITY_ENTRIES, AFFINITY_WAYS)
-	STRUCT(line_head)
-	FIELD(line_head, ticket)
-	FIELD(line_head, looked_ns)
-	STRUCT(recorder_head)
-	FIELD(recorder_head, head)
-	FIELD(recorder_head, size)
-	STRUCT(record)
-	FIELD(record, time_ns)
-	FIELD(record, sequence)
-	FIELD(record, serial)
-	FIELD(record, kind)
-	FIELD(record, detail)
-	FIELD(record, row)
-	FIELD(record, number)
-	FIELD(record, closed)
-	FIELD(record, choice)
-	FIELD(record, dial)
-	STRUCT(roll_box)
-	FIELD(roll_box, asked)
-	FIELD(roll_box, series)
-	FIELD(roll_box, answered)
-	STRUCT(roll_row)
-	FIELD(roll_row, client)
-	FIELD(roll_row, tls)
-	FIELD(roll_row, ciphers)
-	FIELD(roll_row, accepted_ns)
-	FIELD(roll_row, up_bytes)
-	FIELD(roll_row, up_datagrams)
-	FIELD(roll_row, is_udp)
-	MARK("recorders", RECORDER_BYTES_MOST, ROLL_ROWS)
-	STRUCT(rate)
-	FIELD(rate, tat)
-	STRUCT(cell)
-	STRUCT(rate_table_shared)
-	STRUCT(affinity_shared)
-	STRUCT(affinity_bucket)
-
-	STRUCT(shm_server)
-	FIELD(shm_server, upstream)
-	FIELD(shm_server, name)
-	FIELD(shm_server, address)
-	FIELD(shm_server, in_use)
-	FIELD(shm_server, weight)
-	FIELD(shm_server, flags)
-	FIELD(shm_server, soft_limit)
-	FIELD(shm_server, boxed)
-	FIELD(shm_server, addresses)
-	FIELD(shm_server, condition)
-	STRUCT(addresses)
-	FIELD(addresses, sequence)
-	FIELD(addresses, n)
-	FIELD(addresses, words)
-	STRUCT(condition)
-	FIELD(condition, breaker)
-	FIELD(condition, ejection)
-	FIELD(condition, recovered_ns)
-	FIELD(condition, override)
-	FIELD(condition, health)
-	FIELD(breaker, round)
-	FIELD(breaker, since_ns)
-	FIELD(breaker, trips)
-	FIELD(ejection, word)
-	FIELD(ejection, failures)
-	FIELD(ejection, count)
-	FIELD(health, verdict)
-	FIELD(health, last)
-	FIELD(health, checked_ns)
-	FIELD(health, changed_ns)
-	FIELD(health, passed)
-	FIELD(health, failed)
-	MARK("backup", SHM_SERVER_BACKUP, 0)
-	MARK("disabled", SHM_SERVER_DISABLED, 0)
-
-	STRUCT(shm_seat)
-	FIELD(shm_seat, state)
-	FIELD(shm_seat, pid)
-	FIELD(shm_seat, pid_start_ticks)
-	FIELD(shm_seat, slot)
-	FIELD(shm_seat, generation)
-	FIELD(shm_seat, cpu)
-	FIELD(shm_seat, is_elder)
-	FIELD(shm_seat, sessions)
-	FIELD(shm_seat, udp_sessions)
-	FIELD(shm_seat, started_ns)
-	FIELD(shm_seat, base_accepts)
-	FIELD(shm_seat, engine)
-	FIELD(shm_seat, loop_lag_ns)
-	FIELD(shm_seat, beat_ns)
-	FIELD(shm_seat, ledger_sequence)
-#define X(field, metric, help) FIELD(shm_seat, field)
-	WORKER_COUNTERS(X)
-#undef X
-
-	STRUCT(listener_row)
-#define X(field, metric, help) FIELD(listener_row, field)
-	LISTENER_COUNTERS(X)
-	LISTENER_HISTOGRAMS(X)
-#undef X
-	FIELD(listener_row, closes)
-
-	STRUCT(server_row)
-#define X(field, metric, help) FIELD(server_row, field)
-	SERVER_COUNTERS(X)
-	SERVER_GAUGES(X)
-#undef X
-
-	STRUCT(log_ring)
-	FIELD(log_ring, head)
-	FIELD(log_ring, capacity)
-	FIELD(log_ring, tail)
-	MARK("log_ring.bytes", offsetof(struct log_ring, bytes), 0)
-	MARK("logs", LOG_RING_ERROR_MOST, LOG_RING_ACCESS_MOST)
-	STRUCT(line_record)
-	FIELD(line_record, unix_ns)
-	FIELD(line_record, pid)
-	FIELD(line_record, slot)
-	FIELD(line_record, level)
-	STRUCT(access_record)
-	FIELD(access_record, at_ns)
-	FIELD(access_record, duration_ns)
-	FIELD(access_record, connect_ns)
-	FIELD(access_record, first_byte_ns)
-	FIELD(access_record, received_bytes)
-	FIELD(access_record, sent_bytes)
-	FIELD(access_record, received_datagrams)
-	FIELD(access_record, sent_datagrams)
-	FIELD(access_record, serial)
-	FIELD(access_record, waited_ms)
-	FIELD(access_record, listener)
-	FIELD(access_record, upstream)
-	FIELD(access_record, server)
-	FIELD(access_record, phase)
-	FIELD(access_record, reason)
-	FIELD(access_record, client)
-	FIELD(access_record, server_first)
-	FIELD(access_record, is_udp)
-#define X(id, name) MARK(name, ACCESS_##id, 0)
-	ACCESS_PHASES(X)
-#undef X
-
-	MARK("histogram", HISTOGRAM_MIN_SHIFT, HISTOGRAM_OCTAVES)
-#define X(id, name, class, text) MARK(name, REASON_##id, 0)
-	REASONS(X)
-#undef X
-#define X(id, name) MARK(name, RECORD_##id, 0)
-	RECORD_KINDS(X)
-#undef X
-#define X(id, name) MARK(name, STEP_##id, 0)
-	SESSION_STEPS(X)
-#undef X
-#define X(id, name) MARK(name, INSTANCE_##id, 0)
-	INSTANCE_STATES(X)
-#undef X
-#define X(id, name) MARK(name, SEAT_##id, 0)
-	SEAT_STATES(X)
-#undef X
-#define X(id, name) MARK(name, HEALTH_##id, 0)
-	HEALTH_STATES(X)
-#undef X
-#define X(id, effect, text) MARK(text, HEALTH_RESULT_##id, 0)
-	HEALTH_RESULTS(X)
-#undef X
-#define X(id, name) MARK(name, BREAKER_##id, 0)
-	BREAKER_STATES(X)
-#undef X
-#define X(id, name) MARK(name, OVERRIDE_##id, 0)
-	OVERRIDES(X)
-#undef X
-};
-/* clang-format on */
-
-uint64_t shm_layout_hash(void)
-{
-	const uint32_t start[] = { SHM_LAYOUT_VERSION, 0x01020304 }; /* the byte order, too */
-	uint64_t hash = hash_bytes(HASH_START, start, sizeof start);
-	for (size_t i = 0; i < ARRAY_LEN(hashed_rows); i++) {
-		const struct hashed *row = &hashed_rows[i];
-		hash = hash_bytes(hash, row->name, strlen(row->name) + 1);
-		hash = hash_bytes(hash, &row->offset, sizeof row->offset);
-		hash = hash_bytes(hash, &row->size, sizeof row->size);
-	}
-	return hash;
-}
-
 /* --- where everything is ------------------------------------------------------------------------------------------------ */
 
 struct places {
@@ -355,6 +65,16 @@ static bool place(uint64_t *end, uint64_t count, uint64_t size, uint64_t *out)
 		return false;
 	*out = *end;
 	*end = next / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+	return true;
+}
+
+/* What comes next is used by whole pages: it begins with one. */
+static bool to_page(uint64_t *end)
+{
+	uint64_t next;
+	if (__builtin_add_overflow(*end, SHM_PAGE_BYTES - 1, &next))
+		return false;
+	*end = next / SHM_PAGE_BYTES * SHM_PAGE_BYTES;
 	return true;
 }
 
@@ -382,7 +102,7 @@ static bool find_places(const struct shm_dims *dims, struct places *out)
 	          place(&end, rows, sizeof(struct server_row), &out->server_rows) &&
 	          place(&end, seats, sizeof(struct recorder_head), &out->recorder_heads) &&
 	          place(&end, seats, sizeof(struct roll_box), &out->roll_boxes) &&
-	          place(&end, seats * ROLL_ROWS, sizeof(struct roll_row), &out->roll_rows) &&
+	          place(&end, seats * ROLL_ROWS, sizeof(struct roll_row), &out->roll_rows) && to_page(&end) &&
 	          place(&end, seats, RECORDER_BYTES_MOST, &out->recorder_rings) && place(&end, seats, SHM_LOG_BYTES, &out->logs) &&
 	          place(&end, SHM_CERTIFICATES, sizeof(struct shm_certificate), &out->certificates);
 	out->size = end;

@@ -127,12 +127,14 @@ struct shm_header {
 	_Atomic uint64_t log_told[N_LOG_KINDS]; /* drops that the log speaks of */
 };
 
+enum { SHM_PAGE_BYTES = 4096 };
+
 /* The log rings of a seat, a number of pages. */
 enum {
 	SHM_LOG_ERROR_BYTES = sizeof(struct log_ring) + LOG_RING_ERROR_MOST,
 	SHM_LOG_ACCESS_BYTES = sizeof(struct log_ring) + LOG_RING_ACCESS_MOST
 };
-enum { SHM_LOG_BYTES = (SHM_LOG_ERROR_BYTES + SHM_LOG_ACCESS_BYTES + 4095) / 4096 * 4096 };
+enum { SHM_LOG_BYTES = (SHM_LOG_ERROR_BYTES + SHM_LOG_ACCESS_BYTES + SHM_PAGE_BYTES - 1) / SHM_PAGE_BYTES * SHM_PAGE_BYTES };
 
 /* writer: master */
 struct shm_listener {

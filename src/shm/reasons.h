@@ -47,6 +47,7 @@ enum reason_class { REASON_DONE, REASON_REJECTED, REASON_ERROR, REASON_OPERATOR 
 	X(CHALLENGE_ANSWERED, "challenge_answered", DONE, "an ACME authority got the answer to its challenge (acme.challenges)")    \
 	X(CHALLENGE_TIMEOUT, "challenge_timeout", ERROR, "asked for the answer to a challenge, but not to the end in acme.timeout") \
 	X(BAD_CHALLENGE, "bad_challenge", REJECTED, "asked for the answer to a challenge with a head of over 8 kB, or without end") \
+	X(NO_CHALLENGE, "no_challenge", REJECTED, "asked for no challenge, where nothing else is answered (acme.only)")             \
 	X(CHALLENGE_LOST, "challenge_lost", ERROR, "the file with the answer to a challenge was changed while it was asked for")    \
 	X(HELLO_TIMEOUT, "hello_timeout", ERROR, "no complete ClientHello within client_hello.timeout of the listener")             \
 	X(HELLO_TOO_LARGE, "hello_too_large", REJECTED, "a ClientHello longer than client_hello.max of the listener")               \

@@ -30,6 +30,11 @@ static enum step_result leave(struct session *session, enum reason reason)
 	return STEP_LEFT;
 }
 
+static enum reason end_of(const struct session *session)
+{
+	return session->challenge.refused ? REASON_NO_CHALLENGE : REASON_CHALLENGE_ANSWERED;
+}
+
 static void count(struct session *session, unsigned direction, size_t bytes)
 {
 	struct listener_row *row = session->visit.entrance->row;
@@ -113,13 +118,14 @@ static enum step_result linger(struct session *session)
 			break;
 		count(session, FROM_CLIENT, (size_t)n);
 	}
-	return leave(session, REASON_CHALLENGE_ANSWERED);
+	return leave(session, end_of(session));
 }
 
 static enum step_result finish(struct session *session)
 {
 	(void)shutdown(client_of(session)->fd, SHUT_WR);
-	log_answered(session);
+	if (!session->challenge.refused)
+		log_answered(session);
 	session->challenge.phase = CHALLENGE_LINGER;
 	session->visit.step_ns = loop_now_ns(session_tcp(session)->loop);
 	return linger(session);
@@ -197,11 +203,27 @@ static int watch(struct session *session)
 	return conn_watch(client);
 }
 
+/* Who asks for anything else is the upstream's, where there is one. Nobody reads a request for its own sake, be it whole or not. */
+static enum step_result others(struct session *session)
+{
+	static const char answer[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	if (!config_of(session)->acme.only)
+		return STEP_DONE;
+	session->challenge = (struct challenge){ .fd = -1, .phase = CHALLENGE_LINGER, .refused = true };
+	if (watch(session))
+		return leave(session, REASON_NO_MEMORY);
+	ssize_t n = send(client_of(session)->fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n < 0)
+		return leave(session, REASON_CLIENT_RESET);
+	count(session, FROM_SERVER, (size_t)n);
+	return finish(session);
+}
+
 static enum step_result take(struct session *session, const struct acme_request *request)
 {
 	int fd = open_answer(session, request->token);
 	if (fd < 0)
-		return STEP_DONE;
+		return others(session);
 	session->challenge =
 	        (struct challenge){ .fd = fd, .phase = CHALLENGE_HEAD, .head = ACME_HEAD_LINE_BEGINS, .without_content = request->head };
 	return watch(session) ? leave(session, REASON_NO_MEMORY) : read_head(session);
@@ -213,7 +235,7 @@ static enum step_result nothing_more(struct session *session)
 	int error = 0;
 	socklen_t length = sizeof error;
 	(void)getsockopt(client_of(session)->fd, SOL_SOCKET, SO_ERROR, &error, &length);
-	return error ? leave(session, REASON_CLIENT_RESET) : STEP_DONE;
+	return error ? leave(session, REASON_CLIENT_RESET) : others(session);
 }
 
 static enum step_result look(struct session *session)
@@ -228,14 +250,14 @@ static enum step_result look(struct session *session)
 	if (n < 0)
 		return errno == EAGAIN ? STEP_WAIT : leave(session, REASON_CLIENT_RESET);
 	if (n == 0)
-		return STEP_DONE;
+		return config_of(session)->acme.only ? leave(session, REASON_NO_CHALLENGE) : STEP_DONE;
 	switch (acme_request(bytes, (size_t)n, &request)) {
 	case ACME_MORE:
 		return !client->by_completion && client->ended ? nothing_more(session) : STEP_WAIT;
 	case ACME_REQUEST:
 		return take(session, &request);
 	default:
-		return STEP_DONE;
+		return others(session);
 	}
 }
 
@@ -284,10 +306,12 @@ uint64_t challenge_deadline(const struct session *session)
 
 void challenge_overdue(struct session *session)
 {
-	if (session->challenge.phase == CHALLENGE_UNKNOWN)
+	if (session->challenge.phase == CHALLENGE_UNKNOWN && config_of(session)->acme.only)
+		session_end(session, REASON_NO_CHALLENGE);
+	else if (session->challenge.phase == CHALLENGE_UNKNOWN)
 		session_went_on(session, STEP_DONE);
 	else
-		session_end(session, session->challenge.phase == CHALLENGE_LINGER ? REASON_CHALLENGE_ANSWERED : REASON_CHALLENGE_TIMEOUT);
+		session_end(session, session->challenge.phase == CHALLENGE_LINGER ? end_of(session) : REASON_CHALLENGE_TIMEOUT);
 }
 
 bool challenge_is_answered(const struct session *session)
@@ -297,6 +321,6 @@ bool challenge_is_answered(const struct session *session)
 
 void challenge_end(struct session *session)
 {
-	if (unlikely(session->visit.step == STEP_CHALLENGE) && session->challenge.phase != CHALLENGE_UNKNOWN)
+	if (unlikely(session->visit.step == STEP_CHALLENGE) && session->challenge.phase != CHALLENGE_UNKNOWN && session->challenge.fd >= 0)
 		close(session->challenge.fd);
 }

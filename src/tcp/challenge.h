@@ -1,5 +1,6 @@
 /* The answer to an ACME authority (http-01, proto/acme.h) at a listener with acme.challenges: the step that looks at the first bytes of a
- * client, and answers a request for a token that has a file there. Everybody else goes on as if nothing had been.
+ * client, and answers a request for a token that has a file there. Everybody else goes on as if nothing had been, or, with acme.only, gets
+ * a 404.
  *
  * Process: a worker, which finds and reads the file with its own rights, when it is asked for: who makes the folder, or another one in its
  * place, and writes into it, needs to tell nobody.

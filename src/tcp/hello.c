@@ -305,9 +305,12 @@ static int read_answer(struct conn *conn)
 static void on_server(struct conn *conn, unsigned events)
 {
 	struct session *session = conn->owner;
-	if (session->visit.step != STEP_STARTTLS || !(events & (CONN_READ | CONN_END)))
+	if (session->visit.step != STEP_STARTTLS || !(events & (CONN_READ | CONN_END | CONN_STARVED)))
 		return;
-	int error = read_answer(conn);
+	bool speaks_first = conn->by_completion && conn->input != CONN_NO_BUFFER; /* it did so before it was asked */
+	int error = (events & CONN_STARVED) && !speaks_first ? -conn_watch_instead(conn) : 0;
+	if (!error)
+		error = read_answer(conn);
 	if (error != EAGAIN)
 		session_went_on(session, error ? session_connect_failed(session, error, NULL) : STEP_DONE);
 }
@@ -322,7 +325,7 @@ static int send_request(struct session *session, struct conn *server)
 	if (sent < (ssize_t)sizeof postgres_ssl_request)
 		return sent < 0 ? errno : ENOBUFS;
 	if (server->by_completion && !conn_busy(server) && server->input == CONN_NO_BUFFER)
-		conn_use_readiness(server);
+		return -conn_watch_instead(server);
 	if (!server->by_completion)
 		return -conn_watch(server);
 	conn_receive(server); /* it was ready, and is heard by completion already */

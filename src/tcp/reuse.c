@@ -86,22 +86,22 @@ void reuse_took(struct session *session, const struct hot_conn *hot)
 	reuse->sent_before = hot->sent_bytes;
 }
 
-int reuse_begin(struct session *session)
+void reuse_begin(struct session *session)
 {
 	struct reuse *reuse = session->reuse;
 	if (!reuse && !keeps(session))
-		return 0;
+		return;
 	if (!reuse)
 		reuse = reuse_new(session);
 	session->relay.framed = true;
 	framing_init(&reuse->framing, (enum framing_kind)config_of(session)->pool.framing);
 	if (reuse->told_bytes == 0)
-		return 0;
+		return;
 	framing_request(&reuse->framing, reuse->told, reuse->told_bytes);
 	reuse->sent_bytes = reuse->told_bytes;
-	int error = relay_owe(&session->relay, &session_tcp(session)->engine, SIDE_SERVER, reuse->told, reuse->told_bytes);
-	drop_told(session);
-	return error;
+	relay_owe(&session->relay, &session_tcp(session)->engine, SIDE_SERVER, reuse->told, reuse->told_bytes);
+	reuse->told = NULL;
+	reuse->told_bytes = 0;
 }
 
 void reuse_end(struct session *session)

@@ -38,8 +38,8 @@ struct reuse {
 
 /* The connection comes out of the pool. */
 void reuse_took(struct session *session, const struct hot_conn *hot);
-/* The relay is about to begin. 0 or a negative errno. */
-must_check int reuse_begin(struct session *session);
+/* The relay is about to begin. */
+void reuse_begin(struct session *session);
 /* Out of the relay; see struct relay_session_ops. */
 bool reuse_look(struct relay *relay, enum side from, const char *bytes, size_t count);
 enum relay_ending reuse_ending(struct relay *relay, enum side from);

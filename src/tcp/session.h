@@ -18,12 +18,13 @@
 /* Of the step of that name (challenge.h). */
 enum challenge_phase { CHALLENGE_UNKNOWN, CHALLENGE_HEAD, CHALLENGE_ANSWER, CHALLENGE_LINGER };
 struct challenge {
-	int fd;               /* of the file, unless UNKNOWN */
+	int fd;               /* of the file, unless UNKNOWN; -1 = none */
 	uint32_t sent;        /* bytes of the answer */
 	uint32_t length;      /* all of them, once some are sent */
 	uint8_t phase;        /* enum challenge_phase */
 	uint8_t head;         /* enum acme_head */
 	bool without_content; /* asked by HEAD */
+	bool refused;         /* it was none, and there is nobody else (acme.only) */
 };
 
 struct introduction;

@@ -115,7 +115,7 @@ void tcp_before_sleep(struct tcp *tcp, bool at_once)
 {
 	uint64_t now_ns = loop_now_ns(tcp->loop);
 	uint64_t next_ns = at_once ? now_ns : wheel_next_ns(&tcp->wheel);
-	relay_engine_before_sleep(&tcp->engine);
+	relay_engine_hold_back(&tcp->engine);
 	if (next_ns >= tcp->wheel_timer_ns)
 		return; /* fires early enough, or nothing to wait for; an early one does no harm */
 	tcp->wheel_timer_ns = next_ns;
@@ -224,7 +224,8 @@ uint64_t tcp_connection_bytes(const struct config *config)
 {
 	return sizeof(struct session) + 2 * sizeof(struct conn) + (is_paced(config) ? sizeof(struct pace) : 0) +
 	       (tcp_hot_most(config) ? sizeof(struct reuse) : 0) + (hello_most(config) ? sizeof(struct caller) : 0) +
-	       (introduction_is_wanted(config) ? sizeof(struct introduction) : 0);
+	       (introduction_is_wanted(config) ? sizeof(struct introduction) : 0) +
+	       (uint64_t)secure_streams(config) * (sizeof(struct tls_stream) + TLS_SESSION_BYTES);
 }
 
 uint64_t tcp_hot_bytes(uint32_t hot)

@@ -87,7 +87,12 @@ static inline struct tcp *session_tcp(const struct session *session)
 	return container_of(session->visit.entrance, struct tcp_listener, entrance)->tcp;
 }
 
-/* For session.c. */
+static inline uint64_t session_now_ns(const struct session *session)
+{
+	return loop_now_ns(session_tcp(session)->loop);
+}
+
+/* For the files of a session. */
 bool tcp_make_room(struct tcp *tcp); /* close some hot connections; false when there are none */
 void tcp_forget(struct tcp *tcp, struct session *session);
 

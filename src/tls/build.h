@@ -6,6 +6,7 @@
 #ifndef AEGIS_TLS_BUILD_H
 #define AEGIS_TLS_BUILD_H
 
+#include "base/file_at.h"
 #include "config/config.h"
 #include "tls/files.h"
 #include "tls/vault.h"
@@ -47,7 +48,7 @@ must_check int vault_excerpt(const struct config *config, int vault_fd, int fd);
 bool vault_has_excerpt(const struct config *config);
 
 /* All of it for who checks settings: read the files with what rights there are, and check. Warnings and errors are added to, where the
- * lists are not NULL; facts may be NULL. */
-must_check int vault_check(const struct config *config, int64_t now_s, struct vault_findings *findings);
+ * lists are not NULL; facts may be NULL. at: for who waits for it, or NULL. */
+must_check int vault_check(const struct config *config, int64_t now_s, struct file_at *at, struct vault_findings *findings);
 
 #endif

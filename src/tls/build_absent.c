@@ -29,11 +29,12 @@ int vault_build(const struct config *config, const struct tls_files *files, int6
 {
 	(void)files;
 	(void)fd;
-	return vault_check(config, now_s, findings);
+	return vault_check(config, now_s, NULL, findings);
 }
 
-int vault_check(const struct config *config, int64_t now_s, struct vault_findings *findings)
+int vault_check(const struct config *config, int64_t now_s, struct file_at *at, struct vault_findings *findings)
 {
+	(void)at;
 	(void)now_s;
 	for (size_t i = 0; i < config->n_listeners; i++)
 		if (config->listeners[i].tls.enabled)

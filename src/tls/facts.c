@@ -142,16 +142,33 @@ enum tls_distrust tls_distrust_of(SSL *ssl)
 	}
 }
 
+/* What is met most is said in plain words; NULL: OpenSSL's do. */
+static const char *plain_words(const SSL *ssl, int reason)
+{
+	switch (reason) {
+	case SSL_R_HTTP_REQUEST:
+	case SSL_R_HTTPS_PROXY_REQUEST:
+		return "HTTP without TLS";
+	case SSL_R_WRONG_VERSION_NUMBER:
+		return "no TLS (wrong version number)";
+	case SSL_R_CERTIFICATE_VERIFY_FAILED:
+		return X509_verify_cert_error_string(SSL_get_verify_result(ssl));
+	default:
+		return NULL;
+	}
+}
+
 enum tls_failure tls_failure_of(SSL *ssl, char *text, size_t size)
 {
 	unsigned long error = ERR_peek_error();
-	const char *reason = error ? ERR_reason_error_string(error) : NULL;
-	enum tls_failure failure = ERR_GET_LIB(error) == ERR_LIB_SSL ? failure_of_reason(ERR_GET_REASON(error)) : TLS_FAILURE_PROTOCOL;
+	bool is_tls = ERR_GET_LIB(error) == ERR_LIB_SSL;
+	const char *reason = is_tls ? plain_words(ssl, ERR_GET_REASON(error)) : NULL;
+	enum tls_failure failure = is_tls ? failure_of_reason(ERR_GET_REASON(error)) : TLS_FAILURE_PROTOCOL;
 
 	if (error == 0)
 		failure = TLS_FAILURE_OWN;
-	if (failure == TLS_FAILURE_CERTIFICATE && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		reason = X509_verify_cert_error_string(SSL_get_verify_result(ssl));
+	else if (!reason)
+		reason = ERR_reason_error_string(error);
 	(void)snprintf(text, size, "%s", reason ? reason : "no reason given");
 	ERR_clear_error();
 	return failure;

@@ -117,16 +117,21 @@ static int64_t ocsp_end(OCSP_BASICRESP *basic, X509 *leaf, X509 *issuer, const c
 		OCSP_SINGLERESP *single = OCSP_resp_get0(basic, i);
 		ASN1_GENERALIZEDTIME *next = NULL;
 		ASN1_INTEGER *serial = NULL;
+		ASN1_OBJECT *hash = NULL;
 		const OCSP_CERTID *id = OCSP_SINGLERESP_get0_id(single);
-		OCSP_id_get0_info(NULL, NULL, NULL, &serial, (OCSP_CERTID *)(uintptr_t)id);
+		OCSP_id_get0_info(NULL, &hash, NULL, &serial, (OCSP_CERTID *)(uintptr_t)id);
 		if (ASN1_INTEGER_cmp(serial, X509_get0_serialNumber(leaf)) != 0)
 			continue;
-		OCSP_CERTID *own = issuer ? OCSP_cert_to_id(NULL, leaf, issuer) : NULL;
+		const EVP_MD *md = EVP_get_digestbyobj(hash); /* whoever asked chose it */
+		OCSP_CERTID *own = issuer && md ? OCSP_cert_to_id(md, leaf, issuer) : NULL;
 		bool other = own && OCSP_id_issuer_cmp(own, id) != 0;
 		OCSP_CERTID_free(own);
 		if (other)
 			continue;
-		(void)OCSP_single_get0_status(single, NULL, NULL, NULL, &next);
+		int status = OCSP_single_get0_status(single, NULL, NULL, NULL, &next);
+		*why = status == V_OCSP_CERTSTATUS_REVOKED   ? "it says that the certificate was revoked"
+		       : status == V_OCSP_CERTSTATUS_UNKNOWN ? "it says that the authority does not know the certificate"
+		                                             : NULL;
 		return next ? pem_time(next) : INT64_MAX;
 	}
 	*why = "it is about another certificate";

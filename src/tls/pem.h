@@ -12,7 +12,8 @@ STACK_OF(X509) * pem_certificates(const unsigned char *bytes, size_t length, con
 EVP_PKEY *pem_key(const unsigned char *bytes, size_t length, X509 *like, const char **why);
 /* All revocation lists, at least one. NULL with *why. */
 STACK_OF(X509_CRL) * pem_crls(const unsigned char *bytes, size_t length, const char **why);
-/* An OCSP answer (DER) for this certificate by this issuer (NULL: unknown): when it ends, seconds since 1970, or -1 with *why. */
+/* An OCSP answer (DER) for this certificate by this issuer (NULL: unknown): when it ends, seconds since 1970, or -1 with *why. One that
+ * says something else than that the certificate is good has a *why, too; NULL otherwise. */
 int64_t pem_ocsp(const unsigned char *bytes, size_t length, X509 *leaf, X509 *issuer, const char **why);
 /* Seconds since 1970; what is beyond reckoning is the end of time. */
 int64_t pem_time(const ASN1_TIME *time);

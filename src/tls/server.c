@@ -49,31 +49,42 @@ static char *copy_name(const unsigned char *bytes, size_t length)
 	return name;
 }
 
-/* One host name in a list of one (RFC 6066, section 3). */
-static int on_hello(SSL *ssl, int *alert, void *arg)
+/* One host name in a list of one (RFC 6066, section 3); empty where none is asked for. 0, or the alert. */
+static int read_name(SSL *ssl, char **out)
 {
-	const struct tls_server *server = arg;
 	const unsigned char *ext;
 	size_t length;
 
-	if (unlikely(SSL_get_SSL_CTX(ssl) != server->ctx)) /* there are other certificates since it connected */
-		(void)SSL_set_SSL_CTX(ssl, server->ctx);
-	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ext, &length) != 1)
-		return SSL_CLIENT_HELLO_SUCCESS;
-	*alert = SSL_AD_DECODE_ERROR;
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ext, &length) != 1) {
+		*out = calloc(1, 1);
+		return *out ? 0 : SSL_AD_INTERNAL_ERROR;
+	}
 	if (length < 5 || (size_t)(ext[0] << 8 | ext[1]) != length - 2 || ext[2] != TLSEXT_NAMETYPE_host_name ||
 	        (size_t)(ext[3] << 8 | ext[4]) != length - 5)
-		return SSL_CLIENT_HELLO_ERROR;
-	char *name = copy_name(ext + 5, length - 5);
-	*alert = SSL_AD_ILLEGAL_PARAMETER;
+		return SSL_AD_DECODE_ERROR;
+	*out = copy_name(ext + 5, length - 5);
+	return *out ? 0 : SSL_AD_ILLEGAL_PARAMETER;
+}
+
+/* The first hello says the name, by which a route may have been chosen already. One after a HelloRetryRequest is the same but for what that
+ * asked for (RFC 8446, 4.1.2): with another name the route would be that of one, certificate and log those of the other. */
+static int on_hello(SSL *ssl, int *alert, void *arg)
+{
+	const struct tls_server *server = arg;
+	const char *before = SSL_get_ex_data(ssl, name_index);
+	char *name = NULL;
+
+	if (unlikely(SSL_get_SSL_CTX(ssl) != server->ctx)) /* there are other certificates since it connected */
+		(void)SSL_set_SSL_CTX(ssl, server->ctx);
+	*alert = read_name(ssl, &name);
 	if (!name)
 		return SSL_CLIENT_HELLO_ERROR;
-	free(SSL_get_ex_data(ssl, name_index)); /* of the hello before a HelloRetryRequest */
-	if (SSL_set_ex_data(ssl, name_index, name) == 1)
-		return SSL_CLIENT_HELLO_SUCCESS;
+	if (!before && SSL_set_ex_data(ssl, name_index, name) == 1)
+		return SSL_CLIENT_HELLO_SUCCESS; /* the session's now */
+	bool same = before && strcmp(before, name) == 0;
+	*alert = before ? SSL_AD_ILLEGAL_PARAMETER : SSL_AD_INTERNAL_ERROR;
 	free(name);
-	*alert = SSL_AD_INTERNAL_ERROR;
-	return SSL_CLIENT_HELLO_ERROR;
+	return same ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
 /* So that OpenSSL tells the client that its name was taken. */

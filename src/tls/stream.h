@@ -31,6 +31,8 @@ struct kernel_side;
 
 /* What a record adds to its bytes at most, and the most bytes in one. */
 enum { TLS_RECORD_BYTES = 16 * 1024, TLS_RECORD_EXTRA = 320 };
+/* What OpenSSL has of a session that is idle, about. */
+enum { TLS_SESSION_BYTES = 14 * 1024 };
 /* The desk: what can be decrypted at a time, with what a stream may hold of a record before it, gives at most TLS_PLAIN_BYTES; what can be
  * encrypted at a time fits into as much. */
 enum {

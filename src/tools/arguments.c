@@ -1,5 +1,6 @@
 #include "tools/arguments.h"
 
+#include <inttypes.h>
 #include <netdb.h>
 #include <string.h>
 
@@ -38,8 +39,10 @@ int arguments_count(const char *program, const char *text, uint64_t most, uint64
 	size_t length = strlen(text);
 	bool good = length > 0 && length <= 15 && strspn(text, "0123456789") == length;
 	uint64_t value = good ? strtoull(text, NULL, 10) : 0;
-	if (value == 0 || value > most)
-		return arguments_wrong(program, "\"%s\" is not a whole number in the range", text);
+	if (value == 0 || value > most) {
+		fprintf(stderr, "%s: \"%s\" is not a whole number from 1 to %" PRIu64 "; see %s --help\n", program, text, most, program);
+		return ARGUMENTS_BAD;
+	}
 	*out = value;
 	return -1;
 }
@@ -49,8 +52,10 @@ int arguments_decimal(const char *program, const char *text, double most, double
 	size_t length = strlen(text);
 	char *end = NULL;
 	double value = length > 0 && length <= 20 && strspn(text, "0123456789.") == length ? strtod(text, &end) : -1;
-	if (end == NULL || *end != '\0' || value < 0 || value > most)
-		return arguments_wrong(program, "\"%s\" is not a number in the range", text);
+	if (end == NULL || *end != '\0' || value < 0 || value > most) {
+		fprintf(stderr, "%s: \"%s\" is not a number from 0 to %.0f; see %s --help\n", program, text, most, program);
+		return ARGUMENTS_BAD;
+	}
 	*out = value;
 	return -1;
 }

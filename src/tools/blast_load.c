@@ -12,8 +12,10 @@
 enum { BEGIN_AT_ONCE = 64, EVENTS_PER_TURN = 64, BURSTS_PER_TURN = 64 };
 enum { REMEMBERED = 8, MOST_ENTRIES = 1 << 22 };
 static const uint64_t rest_ns = 5 * NS_PER_MS, shortest_look_ns = 10 * NS_PER_MS, longest_look_ns = 250 * NS_PER_MS;
-/* What nobody asked for would come right behind the last answer. */
-enum { LAST_LOOK_MS = 10 };
+/* What nobody asked for would come right behind the last answer, and what is late some time after it. A server that never stops is not
+ * listened to for ever. */
+enum { LAST_LOOK_MS = 10, LATE_LOOK_MS = 100 };
+static const uint64_t last_looks_ns = 2 * NS_PER_S;
 
 static bool is_over(const struct blast *blast)
 {
@@ -180,7 +182,9 @@ static void look_for_lost(struct blast *blast)
 static int sleep_ms(struct blast *blast)
 {
 	uint64_t due_ns = next_due_ns(blast), wake_ns = blast->next_look_ns;
-	bool can_send = blast->first != NULL && blast->active < blast->at_once && (blast->first->begun || blast->beginning < BEGIN_AT_ONCE);
+	bool by_window = blast->plan->rate_per_s <= 0;
+	bool can_send = by_window && blast->first != NULL && blast->active < blast->at_once &&
+	                (blast->first->begun || blast->beginning < BEGIN_AT_ONCE);
 	if (can_send && !is_over(blast) && blast->rest_until_ns < wake_ns)
 		wake_ns = blast->rest_until_ns;
 	if (blast->end_ns > blast->now_ns && blast->end_ns < wake_ns)
@@ -218,6 +222,13 @@ static void turn(struct blast *blast)
 		begin_turns(blast);
 }
 
+static void look_once_more(struct blast *blast)
+{
+	uint64_t until_ns = blast->now_ns + last_looks_ns;
+	while (take_events(blast, blast->tally->lost_now > 0 ? LATE_LOOK_MS : LAST_LOOK_MS) > 0 && blast->now_ns < until_ns)
+		;
+}
+
 static void run(struct blast *blast, uint64_t start_ns)
 {
 	const struct blast_plan *plan = blast->plan;
@@ -231,8 +242,7 @@ static void run(struct blast *blast, uint64_t start_ns)
 	/* Who sends no more waits for what is under way; a turn gives up what is lost. */
 	while (n_awaited(blast) > 0)
 		turn(blast);
-	while (take_events(blast, LAST_LOOK_MS) > 0)
-		;
+	look_once_more(blast);
 	blast->tally->end_ns = blast->last_sent_ns > blast->last_answer_ns ? blast->last_sent_ns : blast->last_answer_ns;
 	blast->tally->cpu_ns = processes_cpu_ns() - cpu_before_ns;
 }

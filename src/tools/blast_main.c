@@ -173,6 +173,8 @@ static int conduct(struct parent *parent)
 	double seconds = (double)(int64_t)(parent->sum.end_ns - start_ns - plan->warmup_ns) / (double)NS_PER_S;
 	blast_report(plan, &parent->sum, seconds > 0 ? seconds : 0);
 	blast_report_failures(&parent->sum);
+	if (parent->sum.sent == 0)
+		fputs("aegis-udpblast: nothing was sent that counts\n", stderr);
 	if (!well)
 		fputs("aegis-udpblast: a load process ended early; the figures are not complete\n", stderr);
 	return well && blast_is_well(plan, &parent->sum) ? BLAST_OK : BLAST_FAILED;

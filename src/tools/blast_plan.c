@@ -75,7 +75,7 @@ static const uint64_t max_datagrams = UINT64_C(1) << 40, default_datagrams = 100
 /* What was said, before it is looked at as a whole. */
 struct words {
 	uint64_t flows, processes, datagrams, burst, window, at_once, payload, source_port;
-	bool timed;
+	bool timed, paced;
 };
 
 static int wrong(const char *format, const char *what)
@@ -116,6 +116,7 @@ static int take_other(int option, const char *value, struct blast_plan *plan, st
 		words->timed = true;
 		return arguments_seconds(program, value, &plan->run_ns);
 	case 'r':
+		words->paced = true;
 		return arguments_decimal(program, value, 1e9, &plan->rate_per_s);
 	case 'i':
 		return arguments_seconds(program, value, &plan->period_ns);
@@ -165,6 +166,8 @@ static int check_whole(struct blast_plan *plan, const struct words *words)
 	plan->datagrams = words->datagrams != 0 ? words->datagrams : words->timed ? UINT64_MAX : default_datagrams;
 	if (words->timed && plan->run_ns == 0)
 		return wrong("%s", "-d 0 is no time to run");
+	if (words->paced && plan->rate_per_s == 0)
+		return wrong("%s", "-r 0 sends nothing");
 	if (words->payload < MESSAGE_STAMP_BYTES)
 		return wrong("%s", "a datagram has 16 bytes at least: they say whose it is");
 	if (plan->lost_after_ns == 0)

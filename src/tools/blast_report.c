@@ -31,7 +31,7 @@ static double loss_percent(const struct blast_tally *sum)
 
 bool blast_is_well(const struct blast_plan *plan, const struct blast_tally *sum)
 {
-	bool well = !sum->rows_lost && loss_percent(sum) <= plan->loss_percent && !(plan->in_order && sum->reordered > 0);
+	bool well = sum->sent > 0 && !sum->rows_lost && loss_percent(sum) <= plan->loss_percent && !(plan->in_order && sum->reordered > 0);
 	/* Loss has a limit of its own. */
 	uint64_t failures = 0;
 #define X(field, failure, text) \

@@ -6,7 +6,7 @@
 #include "proto/proxy_write.h"
 #include "udp/flow_own.h"
 
-enum { BURST = 16, BURST_AFTER = 2, SINGLE_AFTER = 16, GRO_AFTER = 4 };
+enum { BURST = 16, BURST_AFTER = 2, SINGLE_AFTER = 16, GRO_AFTER = 4, LAST_TURNS = 64 };
 
 /* What a datagram may meet with that says nothing about the server. */
 static bool is_ours(int error)
@@ -64,15 +64,17 @@ static int send_run(struct flow *flow, struct sending *out)
 }
 
 /* One that was passed on is gone, as a router or the server's machine says: too large for the way, which the kernel knows from now on, or
- * nobody was there. */
+ * nobody was there. A firewall of our own speaks of the one at hand. */
 static void count_lost(const struct flow *flow, int error)
 {
 	struct listener_row *row = flow->visit.entrance->row;
-	if (error != EMSGSIZE && is_ours(error))
+	if (error == EPERM || (error != EMSGSIZE && is_ours(error)))
 		return;
 	counter_add(error == EMSGSIZE ? &row->udp_drop_too_large : &row->udp_drop_unreachable, 1);
 	counter_add(&row->udp_returned, 1);
 }
+
+static void take_rest(struct flow *flow);
 
 /* False when it is to end. */
 static bool send_all(struct flow *flow, const struct parcel *parcels, uint32_t n, struct sending *out, enum reason *why_not)
@@ -92,6 +94,7 @@ static bool send_all(struct flow *flow, const struct parcel *parcels, uint32_t n
 			fill(flow, parcels, n);
 		} else {
 			count_lost(flow, -error);
+			take_rest(flow);
 		}
 		if (!flow_leave_server(flow, -error, why_not))
 			return false;
@@ -219,12 +222,48 @@ static bool all_answers_came(const struct flow *flow)
 	return responses && flow->datagrams[FROM_SERVER] >= responses * flow->datagrams[FROM_CLIENT];
 }
 
+/* Up to a burst, behind what the batch of replies holds from *first on. As batch_receive(). */
+static int receive(struct flow *flow, uint32_t *first)
+{
+	struct batch *replies = &flow->udp->replies;
+	if (batch_room(replies) < flow->burst)
+		udp_flush(flow->udp);
+	*first = replies->n;
+	return flow->burst == 1 && !flow->gro ? batch_receive_one(replies, flow->fd) : batch_receive(replies, flow->fd, flow->burst);
+}
+
+static void take(struct flow *flow, uint32_t first, uint32_t n)
+{
+	flow->active_ns = flow_now_ns(flow);
+	note_burst(flow, n);
+	if (unlikely(!flow->visit.server_spoke || flow->visit.judged || flow->visit.n_tried > 0))
+		server_spoke(flow);
+	collect(flow, first, n);
+}
+
+/* The kernel tells of an error before what the server said before it. */
+static void take_rest(struct flow *flow)
+{
+	uint32_t first;
+	int n = 1;
+	for (uint32_t turn = 0; n != 0 && turn < LAST_TURNS; turn++) {
+		n = receive(flow, &first);
+		if (n > 0)
+			take(flow, first, (uint32_t)n);
+		else if (n < 0)
+			count_lost(flow, -n);
+	}
+}
+
 /* False when that ended it. */
 static bool server_is_gone(struct flow *flow, int error)
 {
-	enum reason why_not;
+	enum reason why_not = REASON_ANSWERED;
 	count_lost(flow, error);
-	if (is_ours(error) || flow_leave_server(flow, error, &why_not))
+	if (is_ours(error))
+		return true;
+	take_rest(flow);
+	if (!all_answers_came(flow) && flow_leave_server(flow, error, &why_not))
 		return true;
 	flow_end(flow, why_not);
 	return false;
@@ -232,18 +271,11 @@ static bool server_is_gone(struct flow *flow, int error)
 
 int flow_take_replies(struct flow *flow)
 {
-	struct batch *replies = &flow->udp->replies;
-	if (batch_room(replies) < flow->burst)
-		udp_flush(flow->udp);
-	uint32_t first = replies->n;
-	int n = flow->burst == 1 && !flow->gro ? batch_receive_one(replies, flow->fd) : batch_receive(replies, flow->fd, flow->burst);
+	uint32_t first;
+	int n = receive(flow, &first);
 	if (unlikely(n <= 0))
 		return n == 0 || server_is_gone(flow, -n) ? 0 : -1;
-	flow->active_ns = flow_now_ns(flow);
-	note_burst(flow, (uint32_t)n);
-	if (unlikely(!flow->visit.server_spoke || flow->visit.judged || flow->visit.n_tried > 0))
-		server_spoke(flow);
-	collect(flow, first, (uint32_t)n);
+	take(flow, first, (uint32_t)n);
 	if (likely(!all_answers_came(flow)))
 		return n;
 	flow_end(flow, REASON_ANSWERED);

@@ -203,18 +203,39 @@ void flow_close_socket(struct flow *flow)
 
 /* --- a server that is not there ------------------------------------------------------------------------------------------------ */
 
+/* That it was well may have been told before: then it is told as well that it is there no more, unless the breaker has found out. */
 static void was_bad(struct flow *flow)
 {
+	struct visit *visit = &flow->visit;
+	struct upstream *upstream = visit->upstream;
+	struct condition *condition = visit->server->condition;
 	const struct upstream_client client = client_of(flow);
-	upstream_forget(flow->visit.upstream, flow->visit.server, &client);
+	upstream_forget(upstream, visit->server, &client);
+	if (!visit->judged && upstream_judges(upstream) && breaker_state(&condition->breaker) == BREAKER_CLOSED)
+		visit->judged = condition_ask(condition, &upstream->rules, flow_now_ns(flow), &flow->pass) != BREAKER_REFUSE;
 	flow_report(flow, false);
 }
 
-bool flow_leave_server(struct flow *flow, int error, enum reason *why_not)
+/* What ICMP says of a server in words that stand for something else where a connection is made. */
+static int of_network(int error)
+{
+	switch (error) {
+	case ENOPROTOOPT: /* nobody takes UDP there */
+		return ECONNREFUSED;
+	case ENONET: /* cut off, */
+	case EPROTO: /* or somebody on the way could not read it */
+		return EHOSTUNREACH;
+	default:
+		return error;
+	}
+}
+
+bool flow_leave_server(struct flow *flow, int met, enum reason *why_not)
 {
 	struct visit *visit = &flow->visit;
 	struct upstream *upstream = visit->upstream;
 	struct server *server = visit->server;
+	int error = flow->fd >= 0 ? of_network(met) : met;
 	enum reason reason = reason_of_connect(error);
 	bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY || reason == REASON_NO_PORTS;
 	bool last = ours || visit->n_tried >= upstream->config->retries;

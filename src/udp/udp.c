@@ -1,206 +1,14 @@
 #include "udp/udp.h"
 
 #include <errno.h>
-#include <linux/sock_diag.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "base/hash.h"
-#include "os/machine.h"
 #include "os/region.h"
 
-enum { LAST_BATCHES = 64 }; /* what waits in a socket when the end has come: more than any buffer holds, unless more comes all the time */
-/* A new session costs many times as much as a datagram of one that there is. Where many come, fewer are taken at once, so that a turn is
- * short for everybody else. */
-enum { CROWD = 16 };
 enum { LEAVES = 4 }; /* where there are TCP listeners a part of max_connections is theirs alone */
-
-/* --- from clients -------------------------------------------------------------------------------------------------------------- */
-
-static void log_full(struct udp *udp, const struct udp_socket *socket)
-{
-	uint64_t held_back;
-	if (log_gate_open(&udp->full_gate, loop_now_ns(udp->loop), &held_back))
-		log_warn("listener %s: this worker is full with %zu UDP sessions; datagrams of others are dropped (max_connections, "
-		         "LimitNOFILE)",
-		        socket->entrance->config->name, udp->flows.in_use);
-}
-
-/* Does it seem to come from the very socket that it was sent to? Its answers would, too, and be taken for questions for ever. A socket for
- * all addresses of the machine is behind each of them. */
-static bool is_from_here(const struct udp_socket *socket, const struct arrival *arrival)
-{
-	const struct flow_key *key = &arrival->key;
-	struct flow_key own;
-	struct addr peer;
-	flow_key_make(&own, key->listener, &socket->own.in6, NULL);
-	if (likely(key->port != own.port))
-		return false;
-	if ((key->local[0] | key->local[1]) == 0)
-		return memcmp(key->client, own.client, sizeof key->client) == 0;
-	addr_from_sockaddr(&peer, (const struct sockaddr *)arrival->peer, sizeof *arrival->peer);
-	return machine_has_address(&peer);
-}
-
-static struct flow *begin(struct udp_socket *socket, const struct arrival *arrival, uint32_t datagrams, const struct transfer_found *found)
-{
-	struct udp *udp = socket->udp;
-	struct listener_row *row = socket->entrance->row;
-	if (unlikely(udp->flows.in_use >= udp->flows.capacity)) {
-		counter_add(&row->udp_drop_table_full, datagrams);
-		log_full(udp, socket);
-		return NULL;
-	}
-	if (unlikely(is_from_here(socket, arrival))) {
-		counter_add(&row->udp_drop_refused, datagrams);
-		return NULL;
-	}
-	struct flow *flow = flow_begin(udp, socket, arrival->peer, &arrival->key, arrival->hash, found);
-	if (!flow)
-		counter_add(&row->udp_drop_refused, datagrams);
-	else if (found->died && flow->had)
-		counter_add(&row->udp_recovered, 1);
-	return flow;
-}
-
-/* The session of a client, or a new one. NULL when there is none: then *owner is the worker that has it, or it is counted. One that drains
- * begins none but for what was handed over to it: for a session that had ended meanwhile. */
-static struct flow *flow_for(
-        struct udp_socket *socket, const struct arrival *arrival, uint32_t datagrams, bool elsewhere, struct udp_owner **owner)
-{
-	struct udp *udp = socket->udp;
-	struct transfer_found found;
-	struct flow *flow = flow_find(udp, &arrival->key, arrival->hash);
-	if (likely(flow) && flow_goes_on(flow))
-		return flow;
-	transfer_find(udp, arrival->hash, &found);
-	if (found.owner && elsewhere) {
-		*owner = found.owner;
-		return NULL;
-	}
-	if (unlikely(udp->refuses && elsewhere)) {
-		counter_add(&socket->entrance->row->udp_drop_stopping, datagrams);
-		return NULL;
-	}
-	return begin(socket, arrival, datagrams, &found);
-}
-
-/* The first datagrams of a parcel; what is left stays in it. */
-static struct parcel split(struct parcel *parcel, uint32_t datagrams)
-{
-	struct parcel first = *parcel;
-	first.length = datagrams * parcel->segment;
-	parcel->bytes += first.length;
-	parcel->length -= first.length;
-	if (parcel->length <= parcel->segment)
-		parcel->segment = 0;
-	if (datagrams == 1)
-		first.segment = 0;
-	return first;
-}
-
-/* As many parcels as one session takes. Returns how many are done with; the next one may be so in part. */
-static uint32_t take(struct flow *flow, struct parcel *parcels, uint32_t n)
-{
-	uint64_t takes = flow_takes(flow);
-	uint32_t datagrams = 0, i = 0;
-	while (i < n && datagrams + (uint64_t)parcel_datagrams(&parcels[i]) <= takes)
-		datagrams += parcel_datagrams(&parcels[i++]);
-	if (i == n || datagrams == takes) {
-		flow_send(flow, parcels, i, datagrams);
-		return i;
-	}
-	struct parcel rest = parcels[i];
-	parcels[i] = split(&rest, (uint32_t)takes - datagrams);
-	flow_send(flow, parcels, i + 1, (uint32_t)takes);
-	parcels[i] = rest;
-	return i;
-}
-
-static uint32_t count_datagrams(const struct parcel *parcels, uint32_t n)
-{
-	uint32_t datagrams = 0;
-	for (uint32_t i = 0; i < n; i++)
-		datagrams += parcel_datagrams(&parcels[i]);
-	return datagrams;
-}
-
-void udp_pass_on(struct udp_socket *socket, const struct arrival *arrival, struct parcel *parcels, bool elsewhere)
-{
-	struct udp_owner *owner = NULL;
-	for (uint32_t done = 0; done < arrival->n;) {
-		struct parcel *rest = &parcels[arrival->index + done];
-		struct flow *flow = flow_for(socket, arrival, count_datagrams(rest, arrival->n - done), elsewhere, &owner);
-		if (!flow) {
-			struct arrival left = *arrival;
-			left.index += done;
-			left.n -= done;
-			if (owner)
-				transfer_add(socket->udp, owner, &left, parcels);
-			return;
-		}
-		done += take(flow, rest, arrival->n - done);
-	}
-}
-
-/* The row of a listener is another one with another segment: it is no part of the hash, by which sessions are found over upgrades. */
-void udp_finish_key(const struct udp_socket *socket, struct arrival *arrival)
-{
-	arrival->hash = flow_hash(socket->seed, &arrival->key);
-	arrival->key.listener = (uint16_t)socket->entrance->shm_row;
-}
-
-/* Who sent what: the parcels of the batch, and whose they are. Returns how many clients in a row. */
-static uint32_t sort_out(const struct udp_socket *socket, struct parcel *parcels, struct arrival *arrivals)
-{
-	const struct udp *udp = socket->udp;
-	const struct batch *batch = &udp->arrivals;
-	struct local_address local = { .interface = 0 }, last_local = local;
-	uint32_t n = 0, datagrams = 0;
-	for (uint32_t i = 0; i < batch->n; i++) {
-		batch_parcel(batch, i, &parcels[i], socket->any_address ? &local : NULL);
-		if (unlikely(local.to_all) && socket->gets_copies)
-			continue;
-		datagrams += parcel_datagrams(&parcels[i]);
-		bool same = n > 0 && arrivals[n - 1].index + arrivals[n - 1].n == i &&
-		            arrival_same_peer(&batch->peers[i], &batch->peers[i - 1]) &&
-		            (!socket->any_address || memcmp(&local, &last_local, sizeof local) == 0);
-		if (same) {
-			arrivals[n - 1].n++;
-			continue;
-		}
-		struct arrival *arrival = &arrivals[n++];
-		last_local = socket->any_address ? local : last_local;
-		flow_key_make(&arrival->key, 0, &batch->peers[i], socket->any_address ? &local : NULL);
-		udp_finish_key(socket, arrival);
-		arrival->peer = &batch->peers[i];
-		arrival->index = i;
-		arrival->n = 1;
-		flow_table_prefetch(&udp->table, arrival->hash);
-	}
-	counter_add(&socket->entrance->row->udp_from_client, datagrams);
-	return n;
-}
-
-static void on_client(struct loop_io *io, int events)
-{
-	struct udp_socket *socket = container_of(io, struct udp_socket, io);
-	struct udp *udp = socket->udp;
-	struct parcel parcels[DATAGRAM_BATCH];
-	struct arrival arrivals[DATAGRAM_BATCH];
-	(void)events;
-	if (batch_receive(&udp->arrivals, socket->fd, socket->crowded ? CROWD : DATAGRAM_BATCH) <= 0)
-		return;
-	uint64_t began = counter_get(&udp->house->seat_row->accepts);
-	uint32_t n = sort_out(socket, parcels, arrivals);
-	for (uint32_t i = 0; i < n; i++)
-		udp_pass_on(socket, &arrivals[i], parcels, true);
-	if (unlikely(udp->transfer.n > 0))
-		transfer_send(socket);
-	batch_clear(&udp->arrivals);
-	socket->crowded = counter_get(&udp->house->seat_row->accepts) - began >= CROWD / 2;
-}
 
 /* --- to clients ---------------------------------------------------------------------------------------------------------------- */
 
@@ -263,34 +71,6 @@ void udp_before_sleep(struct udp *udp)
 		return;
 	udp->wheel_timer_ns = next_ns;
 	loop_timer_start(udp->loop, &udp->wheel_timer, next_ns > now_ns ? next_ns - now_ns : 0);
-}
-
-static bool is_read(const struct udp_socket *socket)
-{
-	return loop_io_events(&socket->io) != 0;
-}
-
-/* What clients sent faster than it was read. The number is the socket's, which outlives its workers: who sees it first has it counted. */
-static void count_queue_drops(const struct udp_socket *socket)
-{
-	struct shm_listener *shared = &socket->udp->house->shm->listeners[socket->entrance->shm_row];
-	uint32_t numbers[SK_MEMINFO_VARS];
-	socklen_t length = sizeof numbers;
-	if (socket->index >= SHM_SLOTS || getsockopt(socket->fd, SOL_SOCKET, SO_MEMINFO, numbers, &length) < 0 ||
-	        length <= SK_MEMINFO_DROPS * sizeof *numbers)
-		return;
-	uint32_t now = numbers[SK_MEMINFO_DROPS];
-	uint32_t before = atomic_exchange_explicit(&shared->queue_drops[socket->index], now, memory_order_relaxed);
-	counter_add(&socket->entrance->row->udp_drop_client_queue, now >= before ? now - before : now); /* a new socket begins at 0 */
-}
-
-void udp_beat(struct udp *udp)
-{
-	for (uint32_t i = 0; i < udp->n_sockets; i++)
-		if (is_read(&udp->sockets[i]))
-			count_queue_drops(&udp->sockets[i]);
-	batch_trim(&udp->arrivals);
-	batch_trim(&udp->replies);
 }
 
 /* --- from the first to the last ------------------------------------------------------------------------------------------------ */
@@ -358,7 +138,7 @@ static int init_sockets(struct udp *udp, const struct udp_place *places, uint32_
 			.seed = { udp->seed[0] ^ place->listener_hash, udp->seed[1] },
 			.any_address = place->any_address,
 			.gets_copies = place->gets_copies };
-		loop_io_init(&socket->io, on_client);
+		loop_io_init(&socket->io, udp_on_client);
 		int error = outbox_init(&socket->outbox, &udp->features);
 		if (error)
 			return error;
@@ -396,7 +176,9 @@ static void make_seed(uint64_t seed[2])
 int udp_init(struct udp *udp, struct house *house, const struct config *config, const struct house_places *places, uint32_t capacity,
         const struct udp_place *sockets, uint32_t n_sockets, const struct udp_post *post)
 {
-	*udp = (struct udp){ .house = house, .loop = house->loop, .wheel_timer_ns = WHEEL_NEVER };
+	udp->house = house;
+	udp->loop = house->loop;
+	udp->wheel_timer_ns = WHEEL_NEVER;
 	wheel_init(&udp->wheel, loop_now_ns(udp->loop));
 	loop_timer_init(&udp->wheel_timer, on_wheel_timer);
 	if (n_sockets == 0)
@@ -434,94 +216,4 @@ void udp_fini(struct udp *udp)
 	if (udp->flows.region)
 		region_close(udp->flows.region, slab_region_bytes(udp->flows.object_bytes, udp->flows.capacity));
 	*udp = (struct udp){ 0 };
-}
-
-/* --- who reads ----------------------------------------------------------------------------------------------------------------- */
-
-static void watch(struct udp_socket *socket)
-{
-	struct udp *udp = socket->udp;
-	bool wanted = udp->runs && !socket->yielded && socket->fd >= 0;
-	if (wanted == is_read(socket))
-		return;
-	if (!wanted) {
-		count_queue_drops(socket);
-		loop_io_stop(udp->loop, &socket->io);
-		return;
-	}
-	int error = loop_io_set(udp->loop, &socket->io, socket->fd, LOOP_READ);
-	if (error)
-		log_error("listener %s: cannot wait for datagrams: %s", socket->entrance->config->name, strerror(-error));
-}
-
-void udp_start(struct udp *udp)
-{
-	udp->runs = true;
-	for (uint32_t i = 0; i < udp->n_sockets; i++)
-		watch(&udp->sockets[i]);
-}
-
-static void take_what_waits(struct udp_socket *socket)
-{
-	for (uint32_t turn = 0; is_read(socket) && turn < LAST_BATCHES; turn++)
-		on_client(&socket->io, LOOP_READ);
-}
-
-void udp_refuse(struct udp *udp)
-{
-	for (uint32_t i = 0; !udp->refuses && i < udp->n_sockets; i++)
-		take_what_waits(&udp->sockets[i]);
-	udp->refuses = true;
-}
-
-bool udp_reads(const struct udp *udp)
-{
-	for (uint32_t i = 0; i < udp->n_sockets; i++)
-		if (is_read(&udp->sockets[i]))
-			return true;
-	return false;
-}
-
-static bool is_of(const struct udp_socket *socket, uint32_t listener)
-{
-	return socket->entrance == &socket->udp->entrances[listener];
-}
-
-void udp_yield(struct udp *udp, uint32_t listener, bool yielded)
-{
-	for (uint32_t i = 0; i < udp->n_sockets; i++) {
-		if (!is_of(&udp->sockets[i], listener))
-			continue;
-		udp->sockets[i].yielded = yielded;
-		watch(&udp->sockets[i]);
-	}
-}
-
-static void end_sessions(struct udp *udp, const struct entrance *entrance)
-{
-	for (struct visit *visit = udp->house->oldest, *next; visit; visit = next) {
-		next = visit->next;
-		if (visit->entrance == entrance)
-			entrance->kind->end(visit, REASON_LISTENER_CLOSED);
-	}
-}
-
-void udp_close(struct udp *udp, uint32_t listener)
-{
-	if (udp->n_sockets == 0)
-		return;
-	for (uint32_t i = 0; i < udp->n_sockets; i++)
-		if (is_of(&udp->sockets[i], listener))
-			take_what_waits(&udp->sockets[i]);
-	end_sessions(udp, &udp->entrances[listener]);
-	udp_flush(udp);
-	for (uint32_t i = 0; i < udp->n_sockets; i++) {
-		struct udp_socket *socket = &udp->sockets[i];
-		if (!is_of(socket, listener) || socket->fd < 0)
-			continue;
-		socket->yielded = true;
-		watch(socket);
-		close(socket->fd);
-		socket->fd = -1;
-	}
 }

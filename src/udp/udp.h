@@ -74,8 +74,8 @@ uint64_t udp_session_bytes(void);
 /* Does any listener of the settings use the protocol? */
 bool udp_is_wanted(const struct config *config, enum protocol protocol);
 
-/* capacity is the most sessions at a time. The descriptors of the sockets stay the caller's, and open as long as there are sessions. 0 or a
- * negative errno. */
+/* *udp is all zero; without sockets hardly any of it is touched. capacity is the most sessions at a time. The descriptors of the sockets
+ * stay the caller's, and open as long as there are sessions. 0 or a negative errno. */
 must_check int udp_init(struct udp *udp, struct house *house, const struct config *config, const struct house_places *places,
         uint32_t capacity, const struct udp_place *sockets, uint32_t n_sockets, const struct udp_post *post);
 /* What is left of sessions is forgotten. */
@@ -96,7 +96,9 @@ void udp_before_sleep(struct udp *udp);
 /* To be called about once a second. */
 void udp_beat(struct udp *udp);
 
-/* For the files of a session, and transfer.c. */
+/* For udp_receive.c, udp_sockets.c, the files of a session and transfer.c. */
+/* Take a batch in from a socket. */
+void udp_on_client(struct loop_io *io, int events);
 /* A key without a listener gets that of the socket, and its hash. */
 void udp_finish_key(const struct udp_socket *socket, struct arrival *arrival);
 /* What came from a client goes to its session, or to the worker that has it where it may go elsewhere; else a session begins. */

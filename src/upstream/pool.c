@@ -119,6 +119,18 @@ static void lend(struct hot *hot)
 	counter_add(&pool->server->row->pool_kept, pool_lend(pool, conn));
 }
 
+/* What is all right, by completion. There is one buffer of the ring for each: greetings in many pieces must not take all of them. */
+static void on_input(struct hot *hot, unsigned events)
+{
+	struct conn *conn = hot->conn;
+	if (events & CONN_READ)
+		conn_pack_input(conn);
+	if (conn->input_bytes > SPOKEN_MOST || conn->input_buffers > 4)
+		conn_receive_stop(conn);
+	else if ((events & CONN_STARVED) && !conn_busy(conn) && (conn->input != CONN_NO_BUFFER || conn_watch_instead(conn)))
+		hot_close(hot); /* its end would not be heard */
+}
+
 static void on_idle_event(struct conn *conn, unsigned events)
 {
 	struct hot *hot = conn->owner;
@@ -126,8 +138,8 @@ static void on_idle_event(struct conn *conn, unsigned events)
 		end_stale(hot);
 	else if (hot->state == HOT_LEAVING && (events & CONN_IDLE))
 		lend(hot);
-	else if (conn->by_completion && (conn->input_bytes > SPOKEN_MOST || conn->input_buffers > 4))
-		conn_receive_stop(conn);
+	else if (conn->by_completion)
+		on_input(hot, events);
 }
 
 bool hot_rest(struct hot *hot, enum hot_state state)

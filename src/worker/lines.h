@@ -2,6 +2,7 @@
 #ifndef AEGIS_WORKER_LINES_H
 #define AEGIS_WORKER_LINES_H
 
+#include "base/log.h"
 #include "shm/log_port.h"
 
 struct lines_out {
@@ -9,7 +10,10 @@ struct lines_out {
 	uint32_t slot;
 };
 
-/* From here on. The memory is in use until the process ends. bell: of the control process. */
-void lines_out_begin(struct lines_out *lines, struct shm *shm, uint32_t seat, uint32_t slot, const struct bells *bell);
+/* Bytes in the ring of a worker whose log has this level. */
+uint32_t lines_ring_capacity(enum log_level level);
+
+/* From here on. The memory is in use until the process ends. capacity: see above. bell: of the control process. */
+void lines_out_begin(struct lines_out *lines, struct shm *shm, uint32_t seat, uint32_t slot, uint32_t capacity, const struct bells *bell);
 
 #endif

@@ -51,6 +51,7 @@ static void before_sleep(void *arg)
 {
 	struct worker *worker = arg;
 	counter_add(&worker->seat->turns, 1);
+	relay_engine_before_sleep(&worker->tcp.engine); /* first: what sessions leave is for the others */
 	bool at_once = house_before_sleep(&worker->house);
 	tcp_before_sleep(&worker->tcp, at_once);
 	udp_before_sleep(&worker->udp);
@@ -85,9 +86,11 @@ static void on_channel_held(struct ring_port *port, unsigned op, int result, uns
 static void choose_engine(struct worker *worker)
 {
 	const struct config *config = worker->args->config;
-	const struct ring_shape shape = {
-		.entries = 512, .completions = 4096, .buffers = worker->room.ring_buffers, .buffer_bytes = CONNS_RING_BUFFER_BYTES
-	};
+	const struct ring_shape shape = { .entries = 256,
+		.completions = 1024,
+		.at_once = 4096,
+		.buffers = worker->room.ring_buffers,
+		.buffer_bytes = CONNS_RING_BUFFER_BYTES };
 	char why[160];
 	atomic_store(&worker->seat->engine, SEAT_ENGINE_EPOLL);
 	/* A ring is of use for plain streams alone, and costs something where it only waits for epoll. */
@@ -231,11 +234,14 @@ static int set_up(struct worker *worker)
 
 int worker_run(const struct worker_args *args)
 {
-	struct worker worker = { .args = args, .seat = &args->shm->seats[args->seat] };
+	static struct worker worker; /* zeros that nobody touches cost nothing: most of what UDP has, where there is none */
 	char name[32];
+	worker.args = args;
+	worker.seat = &args->shm->seats[args->seat];
 	(void)snprintf(name, sizeof name, "worker %u", args->slot);
 	log_set_process(name);
-	lines_out_begin(&worker.lines, args->shm, args->seat, args->slot, args->places.log_bell);
+	lines_out_begin(
+	        &worker.lines, args->shm, args->seat, args->slot, lines_ring_capacity(args->config->log.level), args->places.log_bell);
 	signals_for_child();
 	int status = EXIT_FAILURE;
 	if (set_up(&worker))

@@ -99,7 +99,7 @@ class Answers(Challenge):
 
     def test_clients_that_do_not_close(self):
         """Who leaves its end open after the answer is given acme.timeout for it; one that sends on and on not even that."""
-        proxy, front, _ = self.in_front_of_bytes(timeout="300ms")
+        proxy, front, _ = self.in_front_of_bytes(timeout=f"{round(800 * aegis.SLOW)}ms")
         stays = self.connect(front)
         stays.sendall(request())
         self.assertEqual(how_it_ends(stays)[0], "eof")
@@ -156,7 +156,7 @@ class Answers(Challenge):
 
     def test_what_is_slow_or_wrong(self):
         """A head that does not end in time, ends too late, or never."""
-        proxy, front, backend = self.in_front_of_bytes(timeout="300ms")
+        proxy, front, backend = self.in_front_of_bytes(timeout=f"{round(800 * aegis.SLOW)}ms")
         slow = self.connect(front)
         slow.sendall(request()[:-1])
         self.assertEqual(how_it_ends(slow), ("reset", b""))
@@ -268,7 +268,7 @@ class Others(Challenge):
         """Authorities and others, whole, broken in a random place, cut off, reset or silent, many at a time: each has its one end, authorities
         their answer, and the others what the server says."""
         seed = random.randrange(1 << 30)
-        proxy, front = self.in_front_of(Echo(self).address, timeout="300ms")
+        proxy, front = self.in_front_of(Echo(self).address, timeout=f"{round(2 * aegis.SLOW)}s")
 
         def client(chance):
             kind = chance.choice(("answered", "answered", "other", "other", "broken", "cut", "reset", "silent"))
@@ -303,6 +303,87 @@ class Others(Challenge):
         for task in [Task(clients, random.Random(seed + i)) for i in range(8)]:
             task.result(120)
         proxy.stop()  # which asks whether every connection has one reason, and whether the workers are well
+
+
+class Alone(Challenge):
+    """acme.only: there is no upstream."""
+
+    def alone(self, timeout="20s", **top):
+        settings = aegis.app("127.0.0.1:1", {"acme": {"challenges": str(self.folder), "timeout": timeout, "only": True}}, **top)
+        del settings["listeners"][0]["upstream"]
+        proxy = self.aegis(settings)
+        return proxy, proxy.address()
+
+    def test_authorities_and_others(self):
+        """Who asks for what is there is answered as ever; everybody else gets the same 404, in one piece or byte by byte, with more behind it."""
+        proxy, front = self.alone()
+        before = [aegis.descriptors(row["pid"]) for row in proxy.workers()]
+        self.must_answer(front)
+        self.must_answer(front, piece=1)
+        others = (request("other"), request("%2e%2e"), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n" + bytes(30000),
+                  b"\x16\x03\x01\x02", b"x")
+        for sent in others:
+            for piece in (1 << 20, 1) if len(sent) < 1000 else (1 << 20,):
+                with self.subTest(sent=sent[:40], piece=piece):
+                    sock = self.connect(front)
+                    for at in range(0, len(sent), piece):
+                        sock.sendall(sent[at:at + piece])
+                    self.assertEqual(how_it_ends(sock), ("eof", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+                    sock.close()
+        proxy.wait_closes("challenge_answered", 2)
+        proxy.wait_closes("no_challenge", 11)
+        self.assertEqual([aegis.descriptors(row["pid"]) for row in proxy.workers()], before)
+        self.assertIn("(app), for challenges of ACME alone", proxy.log())
+        self.assertEqual(proxy.stat()["listeners"][0]["upstream"], "")
+        proxy.stop()
+
+    def test_half_a_request(self):
+        """It is none when nothing more comes, by an end or for acme.timeout; nor is silence."""
+        proxy, front = self.alone(timeout="200ms")
+        ends = self.connect(front)
+        ends.sendall(request()[:40])
+        ends.shutdown(socket.SHUT_WR)
+        self.assertEqual(how_it_ends(ends)[1][:12], b"HTTP/1.1 404")
+        for sent in (b"", request()[:40]):
+            waits = self.connect(front)
+            waits.sendall(sent)
+            self.assertEqual(how_it_ends(waits)[1], b"")
+        leaves = self.connect(front)
+        leaves.shutdown(socket.SHUT_WR)
+        self.assertEqual(how_it_ends(leaves)[1], b"")
+        proxy.wait_closes("no_challenge", 4)
+        proxy.stop()
+
+    def test_who_stays(self):
+        """Who leaves its end open, or sends on and on, is not waited for."""
+        proxy, front = self.alone(timeout="300ms")
+        stays = self.connect(front)
+        stays.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(how_it_ends(stays)[0], "eof")
+        proxy.wait_closes("no_challenge", 1)
+        floods = self.connect(front)
+        with self.assertRaises(OSError):
+            floods.sendall(bytes(64 * MIB))
+        proxy.wait_closes("no_challenge", 2)
+        proxy.stop()
+
+    def test_reload(self):
+        """An upstream comes, and goes."""
+        proxy, front = self.alone()
+        settings = proxy.settings
+        with_upstream = aegis.app(Echo(self).address, {"acme": {"challenges": str(self.folder)}})
+        with_upstream["listeners"][0]["address"] = settings["listeners"][0]["address"] = front
+        proxy.must_reload(with_upstream)
+        sock = self.connect(front)
+        echo(sock, b"GET / HTTP/1.1\r\n\r\n")
+        sock.close()
+        proxy.must_reload(settings)
+        sock = self.connect(front)
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(how_it_ends(sock)[1][:12], b"HTTP/1.1 404")
+        sock.close()
+        self.must_answer(front)
+        proxy.stop()
 
 
 class Files(Challenge):

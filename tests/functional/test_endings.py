@@ -23,7 +23,7 @@ from proxy_header import v2
 
 HELLO = b"hello\n"
 NAMED, POSTGRES = "www.example.org", bytes.fromhex("0000000804d2162f")
-SOON = "200ms"
+SOON = f"{round(500 * aegis.SLOW)}ms"
 FAR = "127.9.9.9"
 IN_NAMESPACE = bool(os.environ.get("AEGIS_TEST_NAMESPACE"))
 
@@ -266,6 +266,20 @@ def a_talkative_authority(test):
     return challenges(test, b"Cookie: " + b"x" * 9000 + b"\r\n\r\n")
 
 
+@ending("no_challenge", "aegis", "accepted", "closed")
+def somebody_where_only_authorities_are_answered(test):
+    settings = aegis.app(Echo(test).address, listener={"acme": {"challenges": str(test.directory), "only": True}})
+    del settings["listeners"][0]["upstream"]
+    proxy = test.aegis(settings)
+    sock = test.connect(proxy.address())
+    client = form(sock)
+    sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    ended, data = how_it_ends(sock)
+    test.assertEqual((ended, data[:12]), ("eof", b"HTTP/1.1 404"))
+    sock.close()
+    return proxy, client
+
+
 @ending("challenge_lost", "aegis", "accepted", "closed")
 def an_authority_whose_answer_is_written_anew(test):
     return challenges(test, b"Host: one.test\r\n\r\n", meanwhile=lambda file: file.write_bytes(b""))
@@ -354,7 +368,7 @@ def black_hole(test):
     while True:
         sock = socket.socket()
         test.addCleanup(sock.close)
-        sock.settimeout(0.2)
+        sock.settimeout(1.0)
         try:
             sock.connect(listener.getsockname())
         except TimeoutError:

@@ -14,7 +14,7 @@ from aegis import AEGIS, OWN_ADDRESS, Backend, Case, Echo, Load, bind, dial, ech
 from datagrams import DatagramClient, DatagramServer, datagram_app
 from dns_server import DnsServer
 
-FAST = {"interval": "100ms", "fast_interval": "50ms", "timeout": "1s", "rise": 2, "fall": 3}
+FAST = {"interval": "100ms", "fast_interval": "50ms", "timeout": f"{round(3 * aegis.SLOW)}s", "rise": 2, "fall": 3}
 WHO = b"who are you?\n"
 
 
@@ -224,7 +224,7 @@ class Clients(Case):
     def test_it_is_down_by_its_first_check(self):
         good, silent = Server(self, "good"), hanging(self)
         proxy, _ = self.proxy([*self.rows(good), {"name": "silent", "address": silent}], upstream={"health": {**FAST, "type": "tcp", "timeout": "100ms"}})
-        self.assertIn(f"server silent ({silent}) is down: timed out waiting for the connection (its first check)", proxy.log())
+        proxy.wait_log(f"server silent ({silent}) is down: timed out waiting for the connection (its first check)")
         self.assertEqual(health(proxy, "silent")["state"], "down")
 
     def test_killed_under_load(self):
@@ -270,7 +270,7 @@ class Reloads(Case):
         servers = [Server(self, name) for name in "ab"]
         rows = [{"name": server.name, "address": server.address} for server in servers]
         rows += [{"name": "dead", "address": free_address()}, {"name": "tripped", "address": free_address()}]
-        settings = aegis.app(rows, upstream={"health": {**FAST, "type": "tcp", "interval": "10s", "fast_interval": "10s"},
+        settings = aegis.app(rows, upstream={"health": {**FAST, "type": "tcp", "interval": "1h", "fast_interval": "1h"},
                                              "circuit_breaker": {"error_threshold": 1, "timeout": "1h", "probes": 1}})
         proxy = self.aegis(settings)
         self.assertEqual({ask(proxy.address()) for _ in range(20)}, {"a", "b"})
@@ -359,7 +359,7 @@ class Names(Case):
         self.network = network
 
     def named(self, upstream=None, **top):
-        resolver = {"servers": [f"127.0.0.1:{self.dns.port}"], "min_ttl": "1s", "max_ttl": "1s", "timeout": "200ms"}
+        resolver = {"servers": [f"127.0.0.1:{self.dns.port}"], "min_ttl": "1s", "max_ttl": "1s", "timeout": f"{round(500 * aegis.SLOW)}ms"}
         return aegis.app({"name": "db", "address": f"db.test:{self.port}"}, upstream=upstream, resolver=resolver, **top)
 
     def test_a_name_that_moves(self):
@@ -478,7 +478,7 @@ class ByDatagrams(Case):
                                       lambda server: self.server(server.name, server.address), "refused: nobody has the port")
 
     def test_a_server_that_is_silent(self):
-        self.goes_down_and_comes_back({"send": "ping", "timeout": "60ms"}, lambda server: setattr(server, "mute", True),
+        self.goes_down_and_comes_back({"send": "ping", "timeout": f"{round(400 * aegis.SLOW)}ms"}, lambda server: setattr(server, "mute", True),
                                       lambda server: setattr(server, "mute", False), "timed out waiting for an answer")
 
     def test_a_server_that_says_something_else(self):

@@ -245,7 +245,7 @@ class Ends(Kernel):
 
     def test_idle_timeout(self):
         """It ends in good order: the client hears close_notify."""
-        backend, proxy, address = self.front(lambda sock: DOWN.send(sock, BULK) or how_it_ends(sock), listener={"timeout": {"idle": "500ms"}})
+        backend, proxy, address = self.front(lambda sock: DOWN.send(sock, BULK) or how_it_ends(sock), listener={"timeout": {"idle": "2s"}})
         sock = self.begin(address)
         DOWN.receive(sock, BULK)
         self.assertEqual(DOWN.receive_all(sock, BULK), 0)

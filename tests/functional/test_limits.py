@@ -344,7 +344,7 @@ class Options(Case):
             while len(socks) < 100:
                 sock = socket.socket()
                 self.addCleanup(sock.close)
-                sock.settimeout(0.5 * aegis.SLOW)
+                sock.settimeout(2 * aegis.SLOW)
                 try:
                     sock.connect(aegis.parse(address)[1])
                 except TimeoutError:

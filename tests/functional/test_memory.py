@@ -155,5 +155,51 @@ class Steady(Memory):
         self.assertEqual(self.check(fail, COUNT // 10), COUNT // 10)
 
 
+def library_kilobytes(pid, name):
+    """Resident memory of a process that is pages of a library's file and not copies of its own."""
+    resident, counts = 0, False
+    for line in aegis.proc(pid, "smaps").splitlines():
+        words = line.split()
+        if re.match(r"[0-9a-f]+-[0-9a-f]+$", words[0]):
+            counts = name in line
+        elif counts and words[0] in ("Rss:", "Anonymous:"):
+            resident += int(words[1]) * (1 if words[0] == "Rss:" else -1)
+    return resident
+
+
+class BeforeTheFirst(Case):
+    """What is there before any connection."""
+
+    def setUp(self):
+        super().setUp()
+        if aegis.SANITIZED:
+            raise unittest.SkipTest("a sanitizer has memory of its own")
+
+    def settles(self, kilobytes_now, most, what):
+        """It is told that Aegis runs a moment before the last of the start is over."""
+        seen = []
+
+        def below():
+            seen.append(kilobytes_now())
+            return seen[-1] < most
+        wait_until(below, lambda: f"{what} to have less than {most} kB, and not {seen[-1]}", 10)
+
+    def test_worker(self):
+        """The fewer workers there are the less they share. Where there is no UDP nothing of what that wants is touched."""
+        def private(pid):
+            rollup = aegis.proc(pid, "smaps_rollup")
+            return kilobytes(rollup, "Private_Dirty") + kilobytes(rollup, "Private_Clean")
+        proxy = self.aegis(aegis.app(Echo(self).address, workers=2))
+        for worker in proxy.workers():
+            self.settles(lambda pid=worker["pid"]: private(pid), 290, "a worker")
+
+    def test_master(self):
+        """What the dynamic linker read is not mapped any more: of libcrypto, where there is one, that is a megabyte."""
+        proxy = self.aegis(aegis.app(Echo(self).address, workers=1))
+        self.settles(lambda: library_kilobytes(proxy.pid, "/libcrypto.so"), 300, "libcrypto")
+        proxy.must_reload({**proxy.settings, "max_connections": 100})
+        self.settles(lambda: library_kilobytes(proxy.pid, "/libcrypto.so"), 300, "libcrypto")
+
+
 if __name__ == "__main__":
     aegis.main()

@@ -12,6 +12,7 @@ import struct
 import admin
 import aegis
 from aegis import AEGIS, ROOT, Case, Echo, app, bind, drop_to_nobody, echo, free_address, libconfig, run, wait_until
+from papers import Papers, need_tls
 
 
 def changed(plan):
@@ -501,6 +502,18 @@ class InTheWay(Planning):
                    **(drop_to_nobody() if ROOT else {}))
         self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
         self.assertTrue(any("descriptors, and the limit is 4096" in text for text in texts(json.loads(done.stdout)["plan"])), done.stdout)
+
+    def test_memory_of_tls(self):
+        """What OpenSSL has of each session counts, for both sides."""
+        need_tls()
+        pair = Papers(self.directory / "papers").pair("localhost")
+        plain = app("127.0.0.1:9")
+        one = app("127.0.0.1:9", listener={"tls": {"certificates": [pair]}})
+        both = app("127.0.0.1:9", listener={"tls": {"certificates": [pair]}}, upstream={"tls": {"verify": False}})
+        plain, one, both = (self.start_plan(settings)["plan"]["needs"]["bytes_per_connection"] for settings in (plain, one, both))
+        self.assertLess(plain, 1000)
+        self.assertGreater(one, plain + 13000)
+        self.assertGreater(both, one + 13000)
 
     def test_start_where_it_cannot_write(self):
         config = self.write(app("127.0.0.1:9"))

@@ -254,7 +254,7 @@ class Keep(Pools):
         self.assertEqual(self.server.accepted, 10)
 
     def test_max_idle(self):
-        proxy, address = self.web(max_idle="200ms")
+        proxy, address = self.web(max_idle=f"{round(1500 * SLOW)}ms")
         self.ask(address, request("/"))
         self.wait_hot(proxy, 1)
         wait_until(lambda: self.server.alive() == 0, "the idle connection to be closed")

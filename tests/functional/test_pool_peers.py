@@ -73,8 +73,8 @@ class Nginx(Pooled):
         self.assertEqual(self.pool(proxy)["misses"], 1)
 
     def test_nginx_closes_idle_ones(self):
-        """keepalive_timeout 1s: kept ones go, warm ones that were never used stay as long as nginx lets them, clients see nothing of it."""
-        proxy, address = self.front(self.nginx(timeout="1s"), keep=4, framing="http1")
+        """keepalive_timeout 3s: kept ones go, warm ones that were never used stay as long as nginx lets them, clients see nothing of it."""
+        proxy, address = self.front(self.nginx(timeout="3s"), keep=4, framing="http1")
         self.curl(address, "/page")
         self.wait_hot(proxy, 1)
         self.wait_hot(proxy, 0)

@@ -244,7 +244,7 @@ class Besides(ProxyCase):
 
     def test_it_is_awaited_over_a_reload_and_ended_by_a_drain(self):
         """With its place in max_connections."""
-        settings = app(Echo(self).address, listener={"accept_proxy": {"from": ["127.0.0.1"], "timeout": "60s"}}, drain={"timeout": "3s"})
+        settings = app(Echo(self).address, listener={"accept_proxy": {"from": ["127.0.0.1"], "timeout": "60s"}}, drain={"timeout": f"{round(3 * SLOW)}s"})
         proxy = self.aegis(settings)
         with dial(proxy.address()) as sock, dial(proxy.address()) as silent:
             wait_until(lambda: proxy.listener()["active"] == 2, "two that wait")
@@ -271,10 +271,11 @@ class Refused(ProxyCase):
 
     def test_a_flood_is_one_line(self):
         proxy, address = self.proxy(Echo(self).address, listener=ACCEPT, workers=1)
+        started = time.monotonic()
         for _ in range(50):
             self.refused(proxy, address, b"x", "proxy_header")
         lines = [line for line in proxy.log().splitlines() if "refused: no header of the PROXY protocol" in line]
-        self.assertLess(len(lines), 15)
+        self.assertLess(len(lines), max(15, time.monotonic() - started + 2), "a line a second")
         self.assertGreater(len(lines), 0)
 
     def test_it_does_not_come(self):
@@ -307,7 +308,7 @@ class Refused(ProxyCase):
 
 class Optional(ProxyCase):
     def begin(self, server=None, **more):
-        listener = {"accept_proxy": {"from": ["127.0.0.8"], "required": False, "timeout": "500ms"}}
+        listener = {"accept_proxy": {"from": ["127.0.0.8"], "required": False, "timeout": f"{round(1000 * SLOW)}ms"}}
         return self.proxy(server or Echo(self).address, listener=listener, **self.access(**more))
 
     def test_others_are_clients(self):

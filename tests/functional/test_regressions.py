@@ -148,11 +148,14 @@ class Listeners(Case):
         waiting = self.connect(proxy.address(), later=True)
         waiting.sendall(b"hello")
         proxy.wait_stat(lambda stat: stat["workers"][0]["accept_pauses"] > 0, "the full listener to pause")
-        started = time.monotonic()
-        for _ in range(200):
-            with dial(proxy.address("other")) as sock:
-                echo(sock)
-        self.assertLess(time.monotonic() - started, 5 * aegis.SLOW)
+        other, took = proxy.address("other"), []
+        for _ in range(10):
+            started = time.monotonic()
+            for _ in range(20):
+                with dial(other) as sock:
+                    echo(sock)
+            took.append(time.monotonic() - started)
+        self.assertLess(min(took), 0.5 * aegis.SLOW, took)  # a busy machine may hold up some of them
         self.assertEqual(proxy.listener()["active"], 1)
         held.close()
         self.assertEqual(aegis.receive(waiting, 5), b"hello")
@@ -400,7 +403,7 @@ class Workers(Case):
 
 class Reloads(Case):
     def slow(self):
-        """Aegis whose reloads take half a second, as one server does not answer the start test: the Aegis, once it runs."""
+        """Aegis whose reloads take a while, as one server does not answer the start test: the Aegis, once it runs."""
         silent = bind(backlog=0)
         self.addCleanup(silent.close)
         for _ in range(3):  # its queue is full: further clients hear nothing
@@ -408,7 +411,7 @@ class Reloads(Case):
             self.addCleanup(sock.close)
             sock.setblocking(False)
             sock.connect_ex(silent.getsockname())
-        upstream = {"start_test": "warn", "timeout": {"connect": "500ms"}}
+        upstream = {"start_test": "warn", "timeout": {"connect": f"{round(1500 * aegis.SLOW)}ms"}}
         proxy, _ = self.proxy([Echo(self).address, form(silent)], upstream=upstream)
         return proxy
 
@@ -499,7 +502,7 @@ class Drains(Case):
                 sock.sendall(b"i")
                 how_it_ends(sock)
                 return
-            sock.settimeout(0.2)
+            sock.settimeout(1.0)
             with contextlib.suppress(TimeoutError):
                 while True:
                     sock.send(b"z" * 64 * KIB)
@@ -567,14 +570,14 @@ class Drains(Case):
             for sock in held:
                 selector.register(sock, selectors.EVENT_READ)
             proxy.send(signal.SIGWINCH)
-            while len(ends) < 20:
+            while len(ends) < 40:
                 ready = selector.select(20 * aegis.SLOW)
                 self.assertTrue(ready, f"no more closes after {len(ends)}")
                 for key, _ in ready:
                     self.assertEqual(key.fileobj.recv(1), b"")
                     selector.unregister(key.fileobj)
                     ends.append(time.monotonic())
-        self.assertGreater(ends[-1] - ends[0], 0.5, "20 closes at 20/s: with a pace for each worker it is a quarter of a second")
+        self.assertGreater(ends[-1] - ends[0], 1.0, "40 closes at 20/s: with a pace for each worker it is half a second")
 
 
 if __name__ == "__main__":

@@ -373,7 +373,7 @@ class Resets(Case):
                     count += sock.send(DOWN.at(count, 16 * KIB))
                     continue
                 seen.append((count, unsent(sock)))
-                if len(seen) >= 20 and seen[-1] == seen[-20]:
+                if len(seen) >= 100 and seen[-1] == seen[-100]:
                     break  # it stands still
                 done.wait(0.01)
             acknowledged = count - unsent(sock)

@@ -186,10 +186,13 @@ class Killed(Shield):
         # What its kernel had accepted for it when it went away was reset: no more than clients at a time.
         self.assertLessEqual(len(failures), len(tasks), failures)
         # They, too, may have been what opened the breaker: then the first connect that fails is a probe.
+        started = time.monotonic()
         failed = wait_until(lambda: self.failures(proxy, "d"), "a connect to fail")
         before = seen["a"]
         wait_until(lambda: seen["a"] > before + 300, "the clients to go on")
-        self.assertLessEqual(self.failures(proxy, "d") - failed, 60, "a dead server gets no more than probes")
+        more = self.failures(proxy, "d") - failed
+        rounds = int((time.monotonic() - started) / 0.5) + 2
+        self.assertLessEqual(more, max(60, rounds * BREAKER["probes"]), "a dead server gets no more than probes")
         seen["d"] = 0
         back = Counted(self, banner=b"d\n", address=dying.address)
         wait_until(lambda: seen["d"] > 50, "the server to be used again")
@@ -261,12 +264,12 @@ class Breaker(Shield):
 
     def test_half_open(self):
         """300 clients at once after the timeout, four workers: the server sees exactly `probes`; they succeed, and it gets others again."""
-        for attempt in range(5):
-            if self.half_open_round():
+        for clients in (300, 300, 100, 100, 40, 40):
+            if self.half_open_round(clients):
                 return
         self.fail("the machine is too slow: probes were good before all clients had come")
 
-    def half_open_round(self):
+    def half_open_round(self, clients):
         row = self.dead("x")
         rows = [row, *self.servers("a")]
         breaker = {**BREAKER, "error_threshold": 1, "timeout": "2s"}
@@ -277,11 +280,11 @@ class Breaker(Shield):
         wait_until(lambda: time.monotonic() - started > 2.1, "the breaker's timeout")
         self.assertEqual(silent.accepted, 0)
         begun = time.monotonic()
-        crowd = Crowd(self, address, 300)
-        crowd.listen(lambda crowd: len(crowd.banners) >= 297, "297 answers of the other server")
+        crowd = Crowd(self, address, clients)
+        crowd.listen(lambda crowd: len(crowd.banners) >= clients - 3, "all answers of the other server but three")
         in_time = time.monotonic() - begun < 0.9
         if in_time:
-            self.assertEqual((crowd.names(), crowd.ended), ({"a": 297}, 0))
+            self.assertEqual((crowd.names(), crowd.ended), ({"a": clients - 3}, 0))
             self.assertEqual(silent.accepted, 3)
             # A connection that stands for a second is a good one, though the server has nothing to say.
             wait_until(lambda: self.ask_either(address) == "x", "the breaker to close")

@@ -66,7 +66,12 @@ class Stop(Case):
             proxy.check_gone()
 
     def test_idle_proxy_stops_at_once(self):
-        """Nothing to wait for, so nothing is waited for: under a second, with several workers and after a reload too."""
+        """Nothing to wait for, so nothing is waited for: under a second, with several workers and after a reload too. The machine may have
+        something else to do now and then."""
+        self.assertTrue(any(self.idle_stops() < 1.0 * aegis.SLOW for _ in range(3)), "each time it took longer")
+
+    def idle_stops(self):
+        took = []
         for reload in (False, True):
             proxy, address = self.proxy(Echo(self).address, workers=4)
             with dial(address) as sock:
@@ -77,11 +82,13 @@ class Stop(Case):
             started = time.monotonic()
             proxy.send(signal.SIGTERM)
             self.assertEqual(proxy.wait_exit(), 0)
-            self.assertLess(time.monotonic() - started, 1.0 * aegis.SLOW)
+            took.append(time.monotonic() - started)
+        return max(took)
 
     def test_drain_timeout(self):
         """What is still open after drain.timeout is cut, not before."""
-        proxy, address = self.proxy(Echo(self).address, drain={"timeout": "700ms"})
+        timeout = 1.5 * aegis.SLOW
+        proxy, address = self.proxy(Echo(self).address, drain={"timeout": f"{round(timeout * 1000)}ms"})
         sock = self.connect(address)
         echo(sock)
         started = time.monotonic()
@@ -89,7 +96,7 @@ class Stop(Case):
         wait_until(lambda: refused(address), "new clients to be refused")
         echo(sock, b"served while draining")
         how_it_ends(sock)
-        self.assertGreaterEqual(time.monotonic() - started, 0.7)
+        self.assertGreaterEqual(time.monotonic() - started, timeout)
         self.assertEqual(proxy.wait_exit(), 0)
 
     def test_queued_clients_are_served_before_the_stop(self):
@@ -183,7 +190,7 @@ class Drain(Case):
         """Idle connections are closed at the pace, not all at once; one that is in use stays, although it is the oldest."""
         proxy, address = self.proxy(Echo(self).address, drain={"timeout": "0s", "pace": 20}, workers=1)
         busy, done = self.connect(address), threading.Event()
-        idle = [self.connect(address) for _ in range(20)]
+        idle = [self.connect(address) for _ in range(40)]
         for sock in [busy, *idle]:
             echo(sock)
         exchanges = [0]
@@ -200,13 +207,13 @@ class Drain(Case):
         for sock in idle:
             self.assertEqual(how_it_ends(sock), ("eof", b""))
             ends.append(time.monotonic())
-        self.assertGreaterEqual(ends[-1] - ends[0], 0.7)
+        self.assertGreaterEqual(ends[-1] - ends[0], 0.7, "40 at 20/s")
         seen = exchanges[0]
         wait_until(lambda: exchanges[0] > seen + 10, "the busy connection to live on")
         done.set()
         user.result()
         busy.close()
-        proxy.wait_closes("drain_paced", 20)
+        proxy.wait_closes("drain_paced", 40)
         proxy.wait_closes("finished", 1)
 
     def test_max_generations(self):
@@ -309,7 +316,7 @@ class MasterKilled(Case):
     def test_workers_do_not_stay(self):
         """SIGKILL on the master: workers refuse, drain and go; a new master starts in the same directory, on the same port, at once."""
         server, address = Echo(self), free_address()
-        first = self.aegis(aegis.app(server.address, {"address": address}, drain={"timeout": "3s"}))
+        first = self.aegis(aegis.app(server.address, {"address": address}, drain={"timeout": "60s"}))
         held = [self.connect(address) for _ in range(4)]
         for sock in held:
             echo(sock)

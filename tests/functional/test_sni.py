@@ -1,17 +1,19 @@
 """Routes by the name that a client of TLS asks for: Aegis reads the hello, and takes no part in what is encrypted."""
 import contextlib
 import json
+import os
 import random
 import socket
 import ssl
 import threading
 
 import aegis
-from aegis import Backend, Case, Echo, Task, dial, echo, need, receive, run, wait_until
+from aegis import Backend, Case, Echo, Task, dial, echo, form, how_it_ends, need, receive, run, wait_until
 from hellos import (ALERT, DECODE_ERROR, ILLEGAL, PROTOCOL_VERSION, RECORD_OVERFLOW, UNEXPECTED, UNRECOGNIZED_NAME, Authority, ask,
                     extension, hello_of, in_records, plain_server_of, raw_hello, refusal, server_of)
 
 CTL = aegis.BUILD / "aegisctl"
+LOGGED_MOST = 115  # bytes of a name
 WEB, SHOP, REST = "www.example.org", "a.shop.example.org", "else.example.net"
 
 
@@ -269,6 +271,7 @@ class Bytes(Sni):
             self.assertEqual(refusal(sock), alert, sent[:80])
             counts[reason] = counts.get(reason, 0) + 1
             proxy.wait_closes(reason, counts[reason])
+        self.assertIn("refused: another protocol, perhaps HTTP without TLS (0 more not logged)", proxy.log())
         self.assertEqual(backend.accepted, 0)
         self.assertLess(proxy.log().count(" refused: "), len(rows))  # rate limited
         proxy.stop()
@@ -354,7 +357,7 @@ class Bytes(Sni):
         are served."""
         seed = random.randrange(1 << 30)
         pattern = random.Random(seed)
-        proxy, front, backend = self.in_front_of_bytes(timeout="300ms", max="4k")
+        proxy, front, backend = self.in_front_of_bytes(timeout=f"{round(800 * aegis.SLOW)}ms", max="4k")
         good = [in_records(hello_of(WEB), pattern.choice((1, 20, 16384))) for _ in range(4)]
         served = []
 
@@ -438,6 +441,52 @@ class Bytes(Sni):
             self.assertEqual(backend.result(), hello)
             sock.close()
         self.assertGreater(proxy.server(backend.address, "web")["pool"]["hits"] if "pool" in proxy.server(backend.address, "web") else 1, 0)
+        proxy.stop()
+
+
+class Vectors(Sni):
+    """Hellos with a verdict each, as they come from sockets."""
+
+    def send(self, address, data, piece):
+        """In pieces; it may be refused before all of them are sent."""
+        sock = self.connect(address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(ConnectionError):
+            for at in range(0, len(data), piece):
+                sock.sendall(data[at:at + piece])
+        return sock
+
+    def test_all(self):
+        path = os.path.join(os.environ.get("AEGIS_TEST_VECTORS", ""), "tls/clienthello_vectors.json")
+        if not os.path.exists(path):
+            self.skipTest("AEGIS_TEST_VECTORS names no folder with tls/clienthello_vectors.json")
+        vectors, log, backend = json.load(open(path)), self.directory / "access.log", Backend(self, keeps_all)
+        proxy, front = self.routed({"app": backend.address}, [{"name": WEB, "upstream": "app"}], "app", {"timeout": "20s"},
+                                   access_log={"path": str(log), "format": "json"})
+        _, impatient = self.routed({"app": backend.address}, [{"name": WEB, "upstream": "app"}], "app", {"timeout": "300ms"})
+        asked, taken = {}, 0
+        for vector in vectors:
+            data, verdict = bytes.fromhex(vector["hex"]), vector["verdict"]
+            for piece in (len(data), 5):
+                with self.subTest(vector["id"], piece=piece):
+                    sock = self.send(impatient if verdict == "timeout" else front, data, piece)
+                    if verdict != "timeout":
+                        with contextlib.suppress(OSError):  # it may have been reset by now
+                            sock.shutdown(socket.SHUT_WR)
+                    _, said = how_it_ends(sock)
+                    self.assertIn(said[:1], (b"", bytes([ALERT])))
+                    if verdict == "route" or backend.accepted > taken:
+                        self.assertIn(verdict, ("route", "either"))
+                        self.assertEqual(backend.result(), data)
+                        asked[form(sock)] = vector["sni"].lower().rstrip(".")
+                        taken += 1
+        self.assertEqual(backend.accepted, taken)
+
+        def records():
+            return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        wait_until(lambda: set(asked) <= {row["client"] for row in records()}, "all in the access log")
+        told = {row["client"]: row.get("sni", "") for row in records() if row["client"] in asked}
+        self.assertEqual(told, {client: name[:LOGGED_MOST] for client, name in asked.items()})
         proxy.stop()
 
 

@@ -147,7 +147,7 @@ class Address(Source):
             backend = self.backend(handler=note)
             proxy, _ = self.to_clients(OTHER, backend, upstream={"start_test": "fail", "health": {"type": kind, "interval": "100ms"}})
             self.wait_up(proxy)
-            wait_until(lambda: backend.accepted >= 4, "more checks")
+            wait_until(lambda: backend.accepted >= 4 and seen, "more checks")
             self.assertEqual(seen, {OTHER})
             proxy.stop()
 
@@ -286,6 +286,7 @@ class Client(Source):
         backend = self.backend(handler=note)
         proxy, _ = self.to_clients("client", backend, upstream={"start_test": "fail", "health": {"type": "tcp", "interval": "100ms"}})
         self.wait_up(proxy)
+        wait_until(lambda: seen, "the server to have seen one")
         self.assertEqual(seen, {self.servers.near})
 
     def test_datagrams(self):

@@ -339,12 +339,12 @@ class Streams(Tls):
     def test_a_record_that_takes_its_time(self):
         """While pieces of it come nobody is idle."""
         backend = Backend(self, lambda sock: DOWN.receive_all(sock))
-        proxy, address = self.proxy(backend.address, listener={**self.listener(), "timeout": {"idle": "1s"}})
+        proxy, address = self.proxy(backend.address, listener={**self.listener(), "timeout": {"idle": "2s"}})
         sock = self.begin(address)
         sock.ssl.write(DOWN.at(0, 16 * KIB))
         records, pace = sock._out.read(), threading.Event()
-        for at in range(0, len(records), 2800):
-            sock.sock.sendall(records[at:at + 2800])
+        for at in range(0, len(records), 1400):
+            sock.sock.sendall(records[at:at + 1400])
             pace.wait(0.3)
         sock.close()
         self.assertEqual(backend.result(), 16 * KIB)

@@ -16,7 +16,7 @@ from secure import client_context, server_context
 from test_tls import Tls
 
 NO_ALPN, MISSING_EXTENSION, HANDSHAKE_FAILURE = 120, 109, 40
-ALERT, HANDSHAKE, DATA = 21, 22, 23
+CHANGE_CIPHER, ALERT, HANDSHAKE, DATA = 20, 21, 22, 23
 
 
 def record(kind, body=b"", version=0x0303):
@@ -35,12 +35,18 @@ VERSIONS = extension(43, vector(1, b"\x03\x04"))
 GROUPS = extension(10, vector(2, b"\x00\x1d\x00\x17"))
 SIGNATURES = extension(13, vector(2, b"\x04\x03\x08\x04"))
 KEY = bytes(range(1, 33))
+RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")  # the "random" of a HelloRetryRequest
 
 
 def modern(*more, name=b"localhost", key=KEY):
     """A hello of TLS 1.3 that can be answered, and more extensions."""
     share = extension(51, vector(2, b"\x00\x1d" + vector(2, key)))
     return raw_hello(name, VERSIONS + GROUPS + SIGNATURES + share + b"".join(more))
+
+
+def keyless(name=b"localhost"):
+    """The same without a key: it is asked for one, and sends another hello."""
+    return raw_hello(name, VERSIONS + GROUPS + SIGNATURES + extension(51, vector(2, b"")))
 
 
 def older(*more, name=b"localhost"):
@@ -62,15 +68,16 @@ def pieces(data, size):
     return [data[at:at + size] for at in range(0, len(data), size)]
 
 
+# What is sent, and what the log says of it.
 NOT_TLS = {
-    "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "connect": b"CONNECT localhost:443 HTTP/1.1\r\n\r\n",
-    "smtp": b"EHLO there\r\n",
-    "ssh": b"SSH-2.0-OpenSSH_9.2\r\n",
-    "proxy-header": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + hello_of("localhost"),
-    "zeros": bytes(1000),
-    "ones": b"\xff" * 20000,
-    "postgres": bytes.fromhex("0000000804d2162f"),
+    "http": (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", ": HTTP without TLS"),
+    "connect": (b"CONNECT localhost:443 HTTP/1.1\r\n\r\n", ": HTTP without TLS"),
+    "smtp": (b"EHLO there\r\n", ": no TLS (wrong version number)"),
+    "ssh": (b"SSH-2.0-OpenSSH_9.2\r\n", ": no TLS"),
+    "proxy-header": (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + hello_of("localhost"), ": no TLS"),
+    "zeros": (bytes(1000), ": no TLS"),
+    "ones": (b"\xff" * 20000, ": no TLS"),
+    "postgres": (bytes.fromhex("0000000804d2162f"), ": no TLS"),
 }
 # What is sent, the alert, and what the log says of it.
 BROKEN = {
@@ -155,12 +162,12 @@ class Hellos(Input):
     def test_no_tls(self):
         """The end, for there is no alert that it would understand."""
         proxy = self.begin_with(NOT_TLS)
-        for name, sent in NOT_TLS.items():
+        for name, (sent, says) in NOT_TLS.items():
             with self.subTest(name):
                 sock = self.connect(self.addresses[name])
                 sock.sendall(sent)
                 self.assertEqual(how_it_ends(sock), ("eof", b""))
-                self.check_told(proxy, name, "not_tls", "", form(sock))
+                self.check_told(proxy, name, "not_tls", says, form(sock))
         self.check_others(proxy, len(NOT_TLS))
 
     def check_alerts(self, cases, reason, **tls):
@@ -179,6 +186,34 @@ class Hellos(Input):
 
     def test_nothing_in_common(self):
         self.check_alerts(MISMATCH, "tls_mismatch", alpn="h2,http/1.1")
+
+    def test_the_hello_after_a_retry(self):
+        """It is the first one, but for the key that it was asked for: a route was chosen by the name in that."""
+        cases = {"another": (b"localhost", b"example.org"), "none": (b"localhost", None), "late": (None, b"localhost")}
+        proxy = self.begin_with([*cases, "same", "nobody"])
+
+        def ask_twice(listener, first, second):
+            sock = self.connect(self.addresses[listener])
+            sock.sendall(keyless(first))
+            kind, _, size = struct.unpack(">BHH", receive(sock, 5))
+            self.assertEqual((kind, receive(sock, size)[6:38]), (HANDSHAKE, RETRY))
+            self.assertEqual(receive(sock, 6), record(CHANGE_CIPHER, b"\x01"))
+            sock.sendall(modern(name=second))
+            return sock
+
+        for name, (first, second) in cases.items():
+            with self.subTest(name):
+                sock = ask_twice(name, first, second)
+                self.assertEqual(last_alert(sock), ILLEGAL)
+                self.check_told(proxy, name, "client_tls_error", "", form(sock))
+        for name, asked in (("same", b"localhost"), ("nobody", None)):
+            with self.subTest(name):
+                sock = ask_twice(name, asked, asked)
+                start = receive(sock, 6)
+                self.assertEqual((start[0], start[5]), (HANDSHAKE, 2), start)
+                sock.close()
+                proxy.wait_closes("handshake_left", 1, name)
+        self.check_others(proxy, len(cases))
 
     def test_byte_by_byte(self):
         """What is broken is told as soon as it is known, however it comes."""
@@ -245,7 +280,7 @@ class Hellos(Input):
     def test_nothing_stays(self):
         """Each of them over and over: the worker does not grow."""
         proxy = self.begin_with(["app"], timeout="60s")
-        sent = [*NOT_TLS.values(), *(case[0] for case in BROKEN.values()), modern(), older(), hello_of("localhost")[:100]]
+        sent = [*(case[0] for case in (*NOT_TLS.values(), *BROKEN.values())), modern(), older(), hello_of("localhost")[:100]]
         pid = proxy.workers()[0]["pid"]
 
         def turn():
@@ -254,6 +289,7 @@ class Hellos(Input):
                     sock.sendall(data)
                     sock.shutdown(socket.SHUT_WR)
                     drain(sock)
+        began = time.monotonic()
         turn()
         turn()
         before = aegis.rss_bytes(pid)
@@ -263,7 +299,7 @@ class Hellos(Input):
         proxy.wait_stat(lambda stat: stat["connections"]["active"] == 1, "all to be over")
         if not aegis.SANITIZED:  # which keeps what was freed, and tells by itself what was not
             self.assertLess(aegis.rss_bytes(pid) - before, 2 * MIB)
-        self.assertLess(len(self.lines(proxy, "app")), 60, "no more than a line a second")
+        self.assertLess(len(self.lines(proxy, "app")), max(60, time.monotonic() - began + 2), "no more than a line a second")
         aegis.echo(self.other)
 
 
@@ -313,7 +349,7 @@ class Slow(Input):
             self.assertLess(grown, count * 24 * KIB)
         aegis.echo(self.other)
         self.assertEqual(self.backend.accepted, 2)
-        self.assertLessEqual(len(self.lines(proxy, "app")), 5)
+        self.assertLessEqual(len(self.lines(proxy, "app")), max(5, time.monotonic() - began), "no more than a line a second")
 
     def large(self):
         """A certificate that fills more than a small socket buffer."""
@@ -326,7 +362,7 @@ class Slow(Input):
 
     def test_a_client_that_never_reads(self):
         """What is said to it in the handshake does not fit into its socket: it is ended by the deadline."""
-        proxy, address = self.start_large(timeout="500ms")
+        proxy, address = self.start_large(timeout=f"{round(1000 * aegis.SLOW)}ms")
         sock = self.connect(address, receive_buffer=2 * KIB)
         sock.sendall(hello_of("localhost"))
         proxy.wait_closes("handshake_timeout")

@@ -54,7 +54,7 @@ class Answers(UdpCase):
     def test_a_thousand_clients_of_one_server(self):
         """Each gets its own answers and nothing else, several at a time."""
         server = DatagramServer(self, "s")
-        proxy = self.aegis(datagram_app(server.address))
+        proxy = self.aegis(datagram_app(server.address, udp={"idle": f"{round(5 * SLOW)}s"}))
         clients = [self.client(proxy) for _ in range(1000)]
         asked = {}
         for _ in range(3):
@@ -164,27 +164,43 @@ class Addresses(UdpCase):
                 self.assertEqual(sock.recvfrom(100), (data, (address, int(port))))
         self.assertEqual(len(server.peers), 5)
 
-    def test_who_pretends_to_be_us(self):
-        """A datagram that seems to come from where it goes to would go round for ever, with a server that answers whatever comes."""
+    def pretend(self, source, destination):
+        """Send five bytes that seem to come from one (address, port) to another one, of this machine."""
         try:
             raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         except PermissionError:
             self.skipTest("needs raw sockets")
-        self.addCleanup(raw.close)
-        here = socket.inet_aton("127.0.0.1")
+        udp = struct.pack("!HHHH", source[1], destination[1], 8 + 5, 0) + b"again"
+        addresses = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
+        with raw:
+            raw.sendto(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0) + addresses + udp, (destination[0], 0))
+
+    def test_who_pretends_to_be_us(self):
+        """A datagram that seems to come from where it goes to would go round for ever, with a server that answers whatever comes."""
         # A socket for all addresses is behind each one of them.
         for listener, source in (("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.3")):
             server = DatagramServer(self)
-            settings = datagram_app(server.address)
-            settings["listeners"][0]["address"] = listener
-            proxy = self.aegis(settings)
+            proxy = self.aegis(datagram_app(server.address, listener={"address": listener}))
             port = int(proxy.address().rpartition(":")[2])
-            udp = struct.pack("!HHHH", port, port, 8 + 5, 0) + b"again"
-            raw.sendto(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0) + socket.inet_aton(source) + here + udp,
-                       ("127.0.0.1", 0))
+            self.pretend((source, port), ("127.0.0.1", port))
             wait_until(lambda: self.drops(proxy, "refused") == 1, "the datagram to be refused")
             DatagramClient(self, f"127.0.0.1:{port}").ask()
             self.assertEqual(len(server.seen), 1)
+            self.cut(proxy)
+
+    def test_who_pretends_to_be_another_listener(self):
+        """It would go to and fro between the two for ever."""
+        for first, second in (("127.0.0.1:0", "127.0.0.1:0"), ("0.0.0.0:0", "127.0.0.1:0"), ("127.0.0.1:0", "0.0.0.0:0")):
+            server = DatagramServer(self)
+            settings = datagram_app(server.address, listener={"address": first})
+            settings["listeners"].append({**settings["listeners"][0], "name": "other", "address": second})
+            proxy = self.aegis(settings)
+            to, seems = (int(proxy.address(name).rpartition(":")[2]) for name in ("app", "other"))
+            self.pretend(("127.0.0.1", seems), ("127.0.0.1", to))
+            wait_until(lambda: self.drops(proxy, "refused") == 1, "the datagram to be refused")
+            DatagramClient(self, f"127.0.0.1:{to}").ask()
+            DatagramClient(self, f"127.0.0.1:{seems}").ask()
+            self.assertEqual(len(server.seen), 2)
             self.cut(proxy)
 
     @unittest.skipUnless(have_ipv6(), "no IPv6 here")
@@ -284,14 +300,14 @@ class Ends(UdpCase):
     def test_what_came_in_time_is_no_silence(self):
         """A worker that had no time for it until the session's time was over: the answer is passed on, and the session goes on."""
         server = DatagramServer(self, mute=True)
-        proxy = self.aegis(datagram_app(server.address, udp={"idle": "400ms"}, workers=1))
+        proxy = self.aegis(datagram_app(server.address, udp={"idle": "2s"}, workers=1))
         client, pid = self.client(proxy), proxy.workers()[0]["pid"]
         client.send(b"question")
         server.wait_seen(1)
         os.kill(pid, signal.SIGSTOP)
         begun = time.monotonic()
         server.send(b"answer", server.peers[0])
-        wait_until(lambda: time.monotonic() - begun > 0.5, "the time of the session to be over")
+        wait_until(lambda: time.monotonic() - begun > 2.1, "the time of the session to be over")
         os.kill(pid, signal.SIGCONT)
         self.assertEqual(client.receive(), b"answer")
         proxy.wait_closes("idle_timeout", 1)

@@ -370,7 +370,7 @@ class Load(Moves):
         address, = demo(self)
         proxy = self.aegis(self.settings(address, workers=2, udp=self.QUEUE))
         proxy.lost, proxy.restarts = bool(kills), None
-        load = Blast(self, proxy.address(), "-c", CLIENTS, "-r", self.RATE, "-d", self.SECONDS, "--lost-after", 3)
+        load = Blast(self, proxy.address(), "-c", CLIENTS, "-r", self.RATE, "-d", self.SECONDS, "--lost-after", round(3 * SLOW))
         proxy.wait_stat(lambda stat: stat["udp"]["sessions"] == CLIENTS, "all clients")
         for reloads in range(1, 21):
             due = reloads * self.RATE * self.SECONDS / 22

@@ -154,6 +154,32 @@ class Narrow(UdpCase):
         self.assertEqual(self.drops(proxy), 0)
 
 
+class Firewall(UdpCase):
+    def test_one_that_lets_nothing_out_to_a_server(self):
+        """It speaks of the datagram at hand, which goes to the other server: none is lost, and none is counted as lost."""
+        nft, = need("nft")
+        servers = [DatagramServer(self, name) for name in ("a", "b")]
+        rows = [{"name": server.name, "address": server.address} for server in servers]
+        proxy = self.aegis(datagram_app(rows, udp={"idle": "60s"}, workers=1))
+        clients = [self.client(proxy) for _ in range(4)]
+        for client in clients:
+            client.send(b"1")
+            self.assertIn(client.receive(), (b"a1", b"b1"))
+        port = servers[0].address.rpartition(":")[2]
+        for words in (["add", "table", "ip", "aegis"], ["add", "chain", "ip", "aegis", "out", "{ type filter hook output priority 0; }"],
+                      ["add", "rule", "ip", "aegis", "out", "udp", "dport", port, "drop"]):
+            done = run(nft, *words)
+            if done.returncode != 0:
+                self.skipTest(f"no nftables here: {done.stderr.strip()}")
+        self.addCleanup(run, nft, "delete", "table", "ip", "aegis")
+        for client in clients:
+            client.send(b"2")
+            self.assertEqual(client.receive(), b"b2")
+        self.assertEqual(proxy.server("a")["failures"], 2)
+        self.assertEqual((self.drops(proxy), proxy.listener()["moves"]["returned"]), (0, 0))
+        self.cut(proxy)
+
+
 class Path(LinkCase):
     def beyond(self):
         """A third namespace, behind the far one, to which datagrams of at most 1300 bytes get."""
@@ -193,6 +219,91 @@ class Path(LinkCase):
         self.assertEqual(proxy.server(server.address)["failures"], 0)
         self.assertEqual(self.drops(proxy), 1)
         self.cut(proxy)
+
+
+def check_sum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+class Icmp(LinkCase):
+    """What routers and the server's machine say of a session's datagram. The kernel passes on what is certain; what may pass by itself (no way
+    there for the moment) ends nothing."""
+
+    CERTAIN = {3: "connect_refused", 2: "connect_refused", **dict.fromkeys((6, 7, 8, 9, 10, 13, 14, 15), "connect_failed")}
+    CERTAIN6 = {4: "connect_refused", **dict.fromkeys((1, 5, 6, *range(7, 16)), "connect_failed")}
+
+    def say(self, kind, code, peer, server):
+        """From the far end, about a datagram that Aegis sent from `peer` to the server."""
+        udp = struct.pack("!HHHH", peer[1], server[1], 8, 0)
+        ipv6 = ":" in peer[0]
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        source, destination = (socket.inet_pton(family, host) for host in (peer[0], server[0]))
+        if ipv6:
+            about = struct.pack("!IHBB", 6 << 28, len(udp), socket.IPPROTO_UDP, 64) + source + destination + udp
+        else:
+            about = struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0, 64, socket.IPPROTO_UDP, 0) + source + destination + udp
+        message = struct.pack("!BBHI", kind, code, 0, 0) + about
+        if not ipv6:
+            message = message[:2] + struct.pack("!H", check_sum(message)) + message[4:]
+        with self.far, socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if ipv6 else socket.IPPROTO_ICMP) as raw:
+            raw.sendto(message, (peer[0], 0))
+
+    def each(self, host, unreachable, certain, others):
+        with self.far:
+            server = DatagramServer(self, address=f"{host}:0")
+        settings = datagram_app({"name": "far", "address": server.address}, upstream={"retries": 0}, udp={"idle": "60s"}, workers=1)
+        proxy = self.aegis(settings)
+        client = self.client(proxy)
+        name = server.sock.getsockname()
+        client.ask()
+        for kind, code in [(unreachable, code) for code in range(16)] + others:
+            reason = certain.get(code) if kind == unreachable else certain.get((kind, code))
+            before, failures = proxy.listener(), proxy.server("far")["failures"]
+            with self.subTest(kind=kind, code=code, reason=reason):
+                self.say(kind, code, server.peers[-1], name)
+                if reason:
+                    proxy.wait_closes(reason, before["closes"][reason] + 1)
+                client.ask()
+                after = proxy.listener()
+                self.assertEqual(after["total"] - before["total"], bool(reason), "one that begins anew")
+                self.assertEqual(proxy.server("far")["failures"] - failures, bool(reason))
+                self.assertEqual(after["drops"]["unreachable"] - before["drops"]["unreachable"], bool(reason))
+                self.assertEqual(sum(after["closes"].values()) - sum(before["closes"].values()), bool(reason))
+        self.assertNotIn("TLS", proxy.log())
+        self.cut(proxy)
+
+    def test_what_was_said_before(self):
+        """The kernel tells of the error first: an answer that came before it is passed on all the same, whatever the worker reads first."""
+        with self.far:
+            server = DatagramServer(self, address=f"{FAR}:0", mute=True)
+        proxy = self.aegis(datagram_app(server.address, upstream={"retries": 0}, udp={"idle": "60s"}, workers=1))
+        pid, name = proxy.workers()[0]["pid"], server.sock.getsockname()
+        for number, more in enumerate(([], [b"next"]), 1):
+            client = self.client(proxy)
+            before = len(server.seen)
+            client.send(b"question")
+            server.wait_seen(before + 1)
+            os.kill(pid, signal.SIGSTOP)
+            for answer in (b"1", b"2"):
+                server.send(answer, server.peers[-1])
+            self.say(3, 3, server.peers[-1], name)
+            for data in more:
+                client.send(data)
+            os.kill(pid, signal.SIGCONT)
+            self.assertEqual([client.receive(), client.receive()], [b"1", b"2"])
+            proxy.wait_closes("connect_refused", number)
+        self.cut(proxy)
+
+    def test_of_ipv4(self):
+        certain = {**self.CERTAIN, (12, 0): "connect_failed"}
+        self.each(FAR, 3, certain, [(4, 0), (5, 1), (11, 0), (11, 1), (12, 0)])
+
+    def test_of_ipv6(self):
+        certain = {**self.CERTAIN6, (4, 0): "connect_failed", (4, 1): "connect_failed"}
+        self.each(f"[{FAR6}]", 1, certain, [(3, 0), (3, 1), (4, 0), (4, 1)])
 
 
 class Addresses(LinkCase):

@@ -46,12 +46,17 @@ class Servers(UdpCase):
         for client in clients:
             data = nonce()
             client.send(data)
-            got = client.gets(0.5)
-            if got is None:  # it was what told that nobody is there any more
+            got = []
+
+            def is_dealt_with():
+                got[:] = [client.gets(0.05)]
+                return got[0] or self.drops(proxy, "unreachable") > lost
+            wait_until(is_dealt_with, "an answer, or that it is lost")
+            if got[0] is None:  # it was what told that nobody is there any more
                 client.send(data)
-                got = client.receive()
+                got[0] = client.receive()
                 lost += 1
-            self.assertEqual(got, b"b" + data)
+            self.assertEqual(got[0], b"b" + data)
         self.assertEqual(self.drops(proxy, "unreachable"), lost)
         self.assertEqual(proxy.server(servers[0].address)["active"], 0)
         self.assertEqual(proxy.server(servers[1].address)["active"], 6)
@@ -115,16 +120,27 @@ class Servers(UdpCase):
         while flood.is_alive():
             other.ask()
         flood.join()
-        last = -1
+        seen, last = [], -1
+
+        def is_over():
+            """Nothing more was read of it in a turn in which others had theirs."""
+            seen.append(self.row_of(proxy, victim))
+            other.ask()
+            return len(seen) > 1 and seen[-1]["down_datagrams"] == seen[-2]["down_datagrams"]
+        wait_until(is_over, "the worker to have read it")
         while (data := victim.gets(0.2)) is not None:
             self.assertGreater(int(data[5:]), last, "in order")
             last = int(data[5:])
-        row, = [row for row in admin.get(proxy.directory, "/connections").json["connections"] if row["client"] == victim.address]
+        row = self.row_of(proxy, victim)
         admin.ask(proxy.directory, "DELETE", f"/connections/{row['id']}")
         read, lost = row["down_datagrams"], self.drops(proxy, "server_queue_full")
         self.assertEqual(read + lost, count)
         self.assertEqual(self.drops(proxy), lost + self.drops(proxy, "send_queue_full"))
         self.cut(proxy)
+
+    def row_of(self, proxy, client):
+        row, = [row for row in admin.get(proxy.directory, "/connections").json["connections"] if row["client"] == client.address]
+        return row
 
     def disable(self, lame_duck):
         servers = [DatagramServer(self, name) for name in ("a", "b")]
@@ -194,7 +210,7 @@ class Shield(UdpCase):
 
     def test_ejection(self):
         good, dead = DatagramServer(self, "good"), free_udp_address()
-        upstream = {"outlier": {"failures": 2, "ejection": "3s"}}
+        upstream = {"outlier": {"failures": 2, "ejection": f"{round(4 * SLOW)}s"}}
         proxy = self.aegis(datagram_app([{"name": "late", "address": dead}, {"name": "good", "address": good.address}], upstream=upstream,
                                         workers=1))
         self.assertEqual(self.asked(proxy, 12, seconds=20), ["good"] * 12)
@@ -203,9 +219,30 @@ class Shield(UdpCase):
         DatagramServer(self, "late", address=dead)
         wait_until(lambda: "late" in self.asked(proxy, 2), "the other one to come back")
 
+    def test_a_server_that_was_well(self):
+        """Sessions that it has answered find it gone: that counts as well, so that new clients are not sent there."""
+        for upstream, state in (({"outlier": {"failures": 3, "ejection": "60s"}}, "ejected"),
+                                ({"circuit_breaker": {"error_threshold": 3, "timeout": "60s"}}, "breaker")):
+            with self.subTest(state=state):
+                servers = [DatagramServer(self, name) for name in ("a", "b")]
+                rows = [{"name": server.name, "address": server.address} for server in servers]
+                proxy = self.aegis(datagram_app(rows, upstream=upstream, udp={"idle": "60s"}, workers=1))
+                clients = [self.client(proxy) for _ in range(6)]
+                for client in clients:
+                    client.send(b"?")
+                    self.assertIn(client.receive(), (b"a?", b"b?"))
+                servers[0].close()
+                for client in clients:
+                    client.send(b"?")
+                wait_until(lambda: state in proxy.server("a")["state"], lambda: f"it to be {state}; it is {proxy.server('a')['state']}")
+                self.assertEqual(proxy.server("a")["failures"], 3)
+                self.assertEqual(self.asked(proxy, 6, seconds=20), ["b"] * 6)
+                self.assertEqual(proxy.server("a")["failures"], 3)
+                self.cut(proxy)
+
     def test_a_breaker_that_closes_again(self):
         good, dead = DatagramServer(self, "good"), free_udp_address()
-        upstream = {"circuit_breaker": {"error_threshold": 2, "timeout": "2s", "probes": 1}}
+        upstream = {"circuit_breaker": {"error_threshold": 2, "timeout": f"{round(4 * SLOW)}s", "probes": 1}}
         proxy = self.aegis(datagram_app([{"name": "late", "address": dead}, {"name": "good", "address": good.address}], upstream=upstream,
                                         workers=1))
         self.assertEqual(self.asked(proxy, 8, seconds=20), ["good"] * 8)
@@ -229,7 +266,7 @@ class Shield(UdpCase):
     def test_down_and_up_by_checks(self):
         """on_down = "close" ends sessions at once; a server that is up again gets new ones, few at first (slow_start)."""
         servers = [DatagramServer(self, name) for name in ("a", "b")]
-        health = {"type": "udp", "send": "ping", "interval": "100ms", "timeout": "200ms", "fall": 1, "rise": 1}
+        health = {"type": "udp", "send": "ping", "interval": "100ms", "timeout": f"{round(800 * SLOW)}ms", "fall": 1, "rise": 1}
         upstream = {"health": health, "on_down": "close", "slow_start": "20s"}
         rows = [{"name": server.name, "address": server.address} for server in servers]
         proxy = self.aegis(datagram_app(rows, upstream=upstream, udp={"idle": "60s"}, workers=1))

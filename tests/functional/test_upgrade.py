@@ -205,9 +205,9 @@ class Upgrades(Case):
         wrk, = need("wrk")
         demo = Demo(self, "http")
         proxy = self.master(aegis.app(demo["http"], drain={"timeout": "0s"}))
-        address = proxy.address()
-        commands = [[wrk, "-t", "1", "-c", "32", "-d", "4s", f"http://{address}/"],
-                    [wrk, "-t", "1", "-c", "16", "-d", "4s", "-H", "Connection: close", f"http://{address}/"]]
+        address, seconds = proxy.address(), f"{round(6 * SLOW)}s"
+        commands = [[wrk, "-t", "1", "-c", "32", "-d", seconds, f"http://{address}/"],
+                    [wrk, "-t", "1", "-c", "16", "-d", seconds, "-H", "Connection: close", f"http://{address}/"]]
         tasks = [Task(aegis.run, *command) for command in commands]
         proxy.wait_stat(lambda stat: stat["connections"]["total"] > 100, "load")
         for _ in range(3):

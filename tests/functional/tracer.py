@@ -88,21 +88,24 @@ def run_until_memfd(pid, name):
 
 
 class Child:
-    """The next child that a process forks: held at its first instruction. When it is killed it does not go, as if it hung in the kernel, until
-    it is let go of."""
+    """The next child that a process forks, or the one that is so many later: held at its first instruction. When it is killed it does not
+    go, as if it hung in the kernel, until it is let go of."""
 
-    def __init__(self, parent, cause):
+    def __init__(self, parent, cause, later=0):
         _number("openat")
         seize(parent, TRACEFORK | TRACESYSGOOD)
         os.kill(parent, signal.SIGSTOP)  # so that there is something to wait for
         os.waitpid(parent, WALL)
         cause()
-        while _next(parent, CONT) >> 16 != EVENT_FORK:
-            pass
-        message = ctypes.c_ulong()
-        ptrace(GETEVENTMSG, parent, 0, ctypes.addressof(message))
-        self.pid = message.value
-        os.waitpid(self.pid, WALL)
+        for left in range(later, -1, -1):
+            while _next(parent, CONT) >> 16 != EVENT_FORK:
+                pass
+            message = ctypes.c_ulong()
+            ptrace(GETEVENTMSG, parent, 0, ctypes.addressof(message))
+            self.pid = message.value
+            os.waitpid(self.pid, WALL)
+            if left:
+                ptrace(DETACH, self.pid)
         ptrace(DETACH, parent)
 
     def run_until_open(self, path):

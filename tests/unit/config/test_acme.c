@@ -11,6 +11,7 @@
 
 #define WITH(more) "listeners = ( { address = \"127.0.0.1:80\"; " more " } );\n" UPSTREAM
 #define ON "acme = { challenges = \"/c\"; };"
+#define ONLY "acme = { challenges = \"/c\"; only = true; };"
 
 static void values(void **state)
 {
@@ -31,6 +32,25 @@ static void values(void **state)
 	config_free(config);
 }
 
+/* No upstream is taken for it, be there one or several. */
+static void alone(void **state)
+{
+	(void)state;
+	struct config *config = load_text(WITH(ON));
+	assert_false(config->listeners[0].acme.only);
+	assert_int_equal(config->listeners[0].upstream, 0);
+	config_free(config);
+	config = load_text(WITH(ONLY));
+	assert_true(config->listeners[0].acme.only);
+	assert_int_equal(config->listeners[0].upstream, CONFIG_NO_UPSTREAM);
+	config_free(config);
+	config = load_text("listeners = ( { address = \"127.0.0.1:80\"; " ONLY " } );\n"
+	                   "upstreams = ( { name = \"a\"; servers = ( { address = \"127.0.0.1:1\"; } ); },"
+	                   " { name = \"b\"; servers = ( { address = \"127.0.0.1:1\"; } ); } );");
+	assert_int_equal(config->listeners[0].upstream, CONFIG_NO_UPSTREAM);
+	config_free(config);
+}
+
 static void refused(void **state)
 {
 	(void)state;
@@ -42,12 +62,16 @@ static void refused(void **state)
 	        "listeners[0].acme: does not go with tls: authorities ask at port 80, without TLS"));
 	assert_non_null(strstr(errors_of_text(WITH(ON "sni = ( { name = \"a.test\"; upstream = \"app\"; } );")),
 	        "listeners[0].acme: does not go with sni"));
+	assert_non_null(strstr(errors_of_text(WITH(ONLY "upstream = \"app\";")), "listeners[0].acme.only: is true, so upstream = \"app\""));
+	assert_non_null(
+	        strstr(errors_of_text(WITH("acme = { challenges = \"\"; only = true; };")), "listeners[0].acme.only: is true, but"));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(values),
+		cmocka_unit_test(alone),
 		cmocka_unit_test(refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

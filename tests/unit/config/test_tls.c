@@ -96,6 +96,10 @@ static void what_contradicts_itself(void **state)
 		                ".client_ca", "is for client_verify = \"required\" or \"optional\"; write that, or leave client_ca out") },
 		{ TLS(PAIR " crl = \"/crl\";") UPSTREAM,
 		        LISTENERS_ERROR(".crl", "is for clients' certificates, and there is no client_ca; leave it out") },
+		{ TLS(PAIR " alpn = \"h2 http/1.1\";") UPSTREAM,
+		        LISTENERS_ERROR(".alpn",
+		                "\"h2 http/1.1\": there is a space within a name; write names with commas between them, for example "
+		                "\"h2,http/1.1\"") },
 		{ TLS(PAIR " alpn = \"h2,,http/1.1\";") UPSTREAM,
 		        LISTENERS_ERROR(".alpn",
 		                "\"h2,,http/1.1\": a name is empty; write names with commas between them, for example \"h2,http/1.1\"") },

@@ -119,6 +119,7 @@ static void an_upstream_of_datagrams_alone_has_no_connections(void **state)
 		{ "queue", "queue = { size = 9; }; connect_rate = \"5/s\";" },
 		{ "start_test", "start_test = \"warn\";" },
 		{ "timeout.read", "timeout = { read = \"1s\"; };" },
+		{ "tls", "tls = { };" },
 		{ "when_all_down", "when_all_down = \"wait\"; queue = { size = 1; }; outlier = { };" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

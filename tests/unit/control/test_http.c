@@ -36,6 +36,8 @@ struct fixture {
 	struct loop_timer look;
 	bool (*done)(struct fixture *fixture);
 	uint64_t until_ns;
+	uint64_t went_by_ns; /* for a_while() */
+	size_t read;         /* by drain() */
 };
 
 static void on_gone(struct http_call *call)
@@ -183,6 +185,11 @@ static bool one_is_held(struct fixture *fixture)
 	return fixture->n_held == 1;
 }
 
+static bool two_are_held(struct fixture *fixture)
+{
+	return fixture->n_held == 2;
+}
+
 static bool is_idle(struct fixture *fixture)
 {
 	return fixture->idle;
@@ -322,6 +329,63 @@ static void test_free_with_one_held(void **state)
 	fixture->http = NULL;
 }
 
+enum { LARGE = 40 << 20 }; /* two of them are more than may be held */
+
+static void answer_large(struct http_call *call)
+{
+	char *bytes = malloc(LARGE);
+	assert_non_null(bytes);
+	memset(bytes, 'x', LARGE);
+	http_answer(call, 200, "text/plain", bytes, LARGE);
+}
+
+static bool a_while(struct fixture *fixture)
+{
+	return clock_now_ns() > fixture->went_by_ns;
+}
+
+/* The first client takes what there is. True at the end of all. */
+static bool drain(struct fixture *fixture)
+{
+	static char bytes[1 << 16];
+	ssize_t n;
+	while ((n = recv(fixture->clients[0], bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+		fixture->read += (size_t)n;
+	return n == 0 || fixture->read > LARGE;
+}
+
+/* A large answer stands still for more than the two seconds after which it may make room; then there is another one. */
+static void stand_still(struct fixture *fixture, bool reads)
+{
+	fixture->hold = true;
+	send_request(fixture, 0, GET);
+	run_until(fixture, one_is_held);
+	send_request(fixture, 1, GET);
+	run_until(fixture, two_are_held);
+	answer_large(fixture->held[0]);
+	fixture->went_by_ns = clock_now_ns() + 2100 * NS_PER_MS;
+	run_until(fixture, a_while);
+	if (reads)
+		assert_false(drain(fixture));
+	answer_large(fixture->held[1]);
+	run_until(fixture, drain);
+}
+
+static void test_who_takes_nothing_makes_room(void **state)
+{
+	struct fixture *fixture = *state;
+	stand_still(fixture, false);
+	assert_true(fixture->read < LARGE);
+}
+
+/* It was the server that had no time. */
+static void test_who_has_taken_all_that_came_is_not_cut_off(void **state)
+{
+	struct fixture *fixture = *state;
+	stand_still(fixture, true);
+	assert_true(fixture->read > LARGE);
+}
+
 int main(void)
 {
 	char why[160];
@@ -339,6 +403,8 @@ int main(void)
 		EACH(test_retire),
 		EACH(test_nobody_was_there),
 		EACH(test_free_with_one_held),
+		EACH(test_who_takes_nothing_makes_room),
+		EACH(test_who_has_taken_all_that_came_is_not_cut_off),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -606,6 +606,7 @@ static void test_the_next_address_when_refused(void **state)
 	assert_heard(&heard[0], true, "PONG");
 	settings.n_addrs = 2;
 	settings.key = 1;
+	settings.interval_ns = 20 * NS_PER_S;
 	assert_heard(check_once(&settings), false, "refused");
 	assert_int_equal(heard[1].results, 1);
 }

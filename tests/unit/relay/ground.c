@@ -192,7 +192,7 @@ static void set_buffers(int fd, int bytes)
 }
 
 /* A connected pair of TCP sockets: the peer's end and the relay's. */
-static int tcp_pair(int *peer, int small, int segment)
+static int tcp_pair(int *peer, int small, int ample, int segment)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t length = sizeof address;
@@ -200,6 +200,8 @@ static int tcp_pair(int *peer, int small, int segment)
 	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
 	if (small)
 		set_buffers(listener, small);
+	if (ample) /* a socket that was accepted has the buffers of the one that listened */
+		(void)setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &ample, sizeof ample);
 	assert_int_equal(listen(listener, 1), 0);
 	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
 	*peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -226,7 +228,8 @@ static int unix_pair(int *peer)
 static struct conn *connect_one(struct ground *ground, int *peer, int small, int segment)
 {
 	bool local = ground->shape->local;
-	struct conn *conn = conn_adopt(&ground->conns, local ? unix_pair(peer) : tcp_pair(peer, small, segment), local);
+	struct conn *conn =
+	        conn_adopt(&ground->conns, local ? unix_pair(peer) : tcp_pair(peer, small, ground->shape->ample, segment), local);
 	assert_non_null(conn);
 	return conn;
 }

@@ -23,6 +23,7 @@ struct shape {
 	bool starved;    /* no buffer for slow readers at all */
 	bool later;      /* the test starts the relay by itself */
 	int small;       /* bytes for the buffers of the server's sockets, 0 = as they are */
+	int ample;       /* at least so much can wait to be read by the relay, 0 = what the kernel deems enough */
 	unsigned pipes;  /* 0 = no splicing */
 	size_t buffers;  /* 0 = 8 */
 	unsigned pieces; /* for each buffer of the ring, 0 = as usual */
@@ -48,6 +49,7 @@ struct ground {
 	unsigned options_calls, ending_calls;
 	enum relay_ending ending;                 /* what the session says */
 	void (*in_a_turn)(struct ground *ground); /* called once, in the middle of a turn, when bytes came; NULL = nothing */
+	char *piece;                              /* of the engine, a test's own; NULL = none */
 	size_t stop_looking_at;                   /* look() ends the session there; 0 = never */
 	bool done;
 	enum relay_end end;

@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -200,6 +201,11 @@ static bool server_sent_all(struct ground *ground)
 	return ground_feed(ground, ground->server) && ground->bytes[SIDE_SERVER] == ground->total;
 }
 
+static bool client_sent_all(struct ground *ground)
+{
+	return ground_feed(ground, ground->client) && ground->bytes[SIDE_CLIENT] == ground->total;
+}
+
 static bool client_read_all_and_it_is_over(struct ground *ground)
 {
 	if (ground->seen < ground->total)
@@ -254,10 +260,11 @@ static void test_a_reset_of_a_side_that_is_owed_bytes(void **state)
 
 static void owe_stream(struct ground *ground, enum side to, size_t count)
 {
-	static char block[RELAY_BUFFER_BYTES];
+	char *buffer = buffers_take(&ground->engine.buffers);
+	assert_non_null(buffer);
 	for (size_t i = 0; i < count; i++)
-		block[i] = (char)((ground->written + i) % 251);
-	assert_int_equal(relay_owe(&ground->relay, &ground->engine, to, block, count), 0);
+		buffer[i] = (char)((ground->written + i) % 251);
+	relay_owe(&ground->relay, &ground->engine, to, buffer, (uint32_t)count);
 	ground->written += count;
 }
 
@@ -293,12 +300,6 @@ static void test_much_is_owed_to_a_full_socket(void **state)
 		filled -= (size_t)count;
 	}
 	ground_run(ground, server_reads);
-}
-
-static void test_no_buffer_to_owe_with(void **state)
-{
-	struct ground *ground = *state;
-	assert_int_equal(relay_owe(&ground->relay, &ground->engine, SIDE_SERVER, "x", 1), -ENOBUFS);
 }
 
 /* Both had already ended when the relay began. */
@@ -522,6 +523,178 @@ static void test_the_ring_is_closed(void **state)
 	assert_true(ground->client_conn->by_completion);
 }
 
+static void on_hoarded(struct conn *conn, unsigned events)
+{
+	(void)conn;
+	(void)events;
+}
+
+/* One more connection whose owner keeps all that comes. */
+static struct conn *hoard(struct ground *ground, int *peer)
+{
+	int fds[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	*peer = fds[0];
+	struct conn *conn = conn_adopt(&ground->conns, fds[1], true);
+	assert_non_null(conn);
+	conn_use_completion(conn);
+	conn_hand_over(conn, on_hoarded, NULL);
+	conn_receive(conn);
+	return conn;
+}
+
+static int hoarder = -1; /* the peer's end of the last one */
+
+static bool nothing_moves(struct ground *ground)
+{
+	static char block[64 * 1024];
+	(void)ground;
+	return send(hoarder, block, sizeof block, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EAGAIN;
+}
+
+static bool client_waits_for_a_buffer(struct ground *ground)
+{
+	return ground_feed(ground, ground->client) && ground->client_conn->starved;
+}
+
+enum { HOARDERS = 5 };
+struct hoarders {
+	struct conn *conns[HOARDERS];
+	int peers[HOARDERS], n;
+};
+
+/* All buffers are with others, but the ring is open: the client waits for one. */
+static void hoard_all(struct ground *ground, struct hoarders *hoarders)
+{
+	hoarders->n = 0;
+	ground_stream(ground, 1000);
+	ground_run(ground, step_client_to_server);
+	while (ring_buffers_free(ground->ring) > 0 && hoarders->n < HOARDERS) {
+		hoarders->conns[hoarders->n] = hoard(ground, &hoarders->peers[hoarders->n]);
+		hoarder = hoarders->peers[hoarders->n++];
+		ground_run(ground, nothing_moves);
+	}
+	assert_int_equal(ring_buffers_free(ground->ring), 0);
+	ground_stream(ground, 100);
+	ground_run(ground, client_waits_for_a_buffer);
+	assert_true(ground->client_conn->by_completion);
+}
+
+static void end_hoarding(struct hoarders *hoarders)
+{
+	while (hoarders->n-- > 0) {
+		conn_close(hoarders->conns[hoarders->n], true);
+		close(hoarders->peers[hoarders->n]);
+	}
+}
+
+/* Who waits for a buffer stays, until readers stand still and the ring is closed. */
+static void test_the_ring_closes_on_one_that_waits(void **state)
+{
+	struct ground *ground = *state;
+	struct hoarders hoarders;
+	hoard_all(ground, &hoarders);
+	char *piece = buffers_take_piece(&ground->engine.buffers, "x", 1);
+	ground_run(ground, step_client_to_server);
+	assert_false(ground->client_conn->by_completion);
+	assert_true(counter_get(&ground->exhausted) > 0);
+	buffers_give_back(&ground->engine.buffers, piece);
+	end_hoarding(&hoarders);
+}
+
+/* Nor does it wait for ever for those who have the buffers. */
+static void test_one_that_waits_for_long(void **state)
+{
+	struct ground *ground = *state;
+	struct hoarders hoarders;
+	hoard_all(ground, &hoarders);
+	ground_run(ground, step_client_to_server);
+	assert_false(ground->client_conn->by_completion);
+	assert_true(relay_engine_ring_is_open(&ground->engine));
+	end_hoarding(&hoarders);
+}
+
+static const struct conn *first_told;
+
+static bool first_waits(struct ground *ground)
+{
+	(void)ground;
+	return first_told->starved;
+}
+
+static void give_all_back(struct conn *conn, unsigned events)
+{
+	struct ground *ground = conn->owner;
+	(void)events;
+	buffers_give_back_list(&ground->engine.buffers, &ground->piece);
+}
+
+/* The first that is told makes way for all: the ring is open again before the second hears of it. */
+static void test_the_ring_opens_while_they_are_told(void **state)
+{
+	struct ground *ground = *state;
+	struct hoarders hoarders;
+	int peer;
+	hoard_all(ground, &hoarders);
+	struct conn *first = hoard(ground, &peer);
+	conn_hand_over(first, give_all_back, ground);
+	first_told = first;
+	ground_run(ground, first_waits);
+	ground->piece = buffers_take_piece(&ground->engine.buffers, "x", 1);
+	ground_run(ground, step_client_to_server);
+	assert_null(ground->piece);
+	assert_false(ground->client_conn->by_completion);
+	conn_close(first, true);
+	close(peer);
+	end_hoarding(&hoarders);
+}
+
+static bool client_has_all(struct ground *ground)
+{
+	int unread = 0;
+	return ground_feed(ground, ground->server) && ioctl(ground->client, FIONREAD, &unread) == 0 && (size_t)unread == ground->total;
+}
+
+static bool server_is_heard_no_more(struct ground *ground)
+{
+	return ground->relay.aborting && !conn_busy(ground->server_conn);
+}
+
+/* The client resets, and the server, which has not taken all yet, says some more: that is for nobody, and is not kept for as long as it
+ * takes. */
+static void test_a_reset_that_waits_keeps_no_buffers(void **state)
+{
+	struct ground *ground = *state;
+	ground_stream(ground, 1000);
+	ground_run(ground, client_sent_all);
+	ground_stream(ground, 10);
+	ground_run(ground, client_has_all);
+	close(ground->client); /* it has not read all */
+	ground->client = -1;
+	assert_int_equal(send(ground->server, "more", 4, MSG_NOSIGNAL), 4);
+	ground_run(ground, server_is_heard_no_more);
+	assert_int_equal(ring_buffers_free(ground->ring), ring_buffers(ground->ring));
+}
+
+/* A session that could not keep what it sees is shown nothing that it may have to keep, though there is one buffer to read into. */
+static void test_a_look_without_a_buffer_to_keep_it(void **state)
+{
+	struct ground *ground = *state;
+	char *taken = NULL, *buffer;
+	while ((buffer = buffers_take(&ground->engine.buffers)) != NULL) {
+		buffers_rest(&ground->engine.buffers, buffer)->next = taken;
+		taken = buffer;
+	}
+	assert_non_null(ground->engine.buffers.scratch);
+	ground_start(ground);
+	ground_stream(ground, 100);
+	ground_run(ground, step_client_to_server);
+	assert_int_equal(ground->looked[SIDE_CLIENT], 100);
+	assert_true(counter_get(&ground->exhausted) > 0);
+	assert_false(ground->client_conn->by_completion);
+	buffers_give_back_list(&ground->engine.buffers, &taken);
+}
+
 static bool room_is_made(struct ground *ground)
 {
 	(void)ground_drain(ground, ground->server, 4096);
@@ -572,7 +745,6 @@ static int run_by_readiness(void)
 {
 	static const struct shape plain = { 0 }, starved = { .starved = true }, small = { .small = SMALL_BUFFER },
 	                          small_later = { .small = SMALL_BUFFER, .later = true },
-	                          later_starved = { .buffers = 0, .later = true, .starved = true },
 	                          framed_starved = { .framed = true, .starved = true };
 	const struct CMUnitTest tests[] = {
 		TEST(test_without_buffers_it_still_flows, starved),
@@ -580,7 +752,6 @@ static int run_by_readiness(void)
 		TEST(test_half_close_by_the_server, starved),
 		TEST(test_the_session_sees_all_bytes, framed_starved),
 		TEST(test_much_is_owed_to_a_full_socket, small_later),
-		TEST(test_no_buffer_to_owe_with, later_starved),
 		TEST(test_a_turn_has_a_budget, plain),
 		TEST(test_a_reset_of_a_side_that_is_owed_bytes, small),
 	};
@@ -591,7 +762,8 @@ static int run_all(const char *engine, bool ring)
 {
 	const struct shape plain = { .ring = ring }, small = { .ring = ring, .small = SMALL_BUFFER },
 	                   local = { .ring = ring, .local = true }, later = { .ring = ring, .later = true },
-	                   options = { .ring = ring, .options = true }, framed = { .ring = ring, .framed = true };
+	                   options = { .ring = ring, .options = true }, framed = { .ring = ring, .framed = true },
+	                   framed_later = { .ring = ring, .framed = true, .later = true };
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_slow_reader_gets_every_byte, plain),
 		TEST(test_a_slow_reader_gets_every_byte, small),
@@ -621,6 +793,7 @@ static int run_all(const char *engine, bool ring)
 		TEST(test_an_end_that_waits, framed),
 		TEST(test_an_end_that_waits_is_asked_for_at_a_tick, framed),
 		TEST(test_an_end_that_is_the_sessions, framed),
+		TEST(test_a_look_without_a_buffer_to_keep_it, framed_later),
 	};
 	return cmocka_run_group_tests_name(engine, tests, NULL, NULL);
 }
@@ -633,13 +806,17 @@ static int run_between(void)
 	                          starved = { .ring = true, .small = 4096, .starved = true },
 	                          nothing_left = { .ring = true, .small = 4096, .starved = true, .pieces = 1 },
 	                          one_each = { .ring = true, .pieces = 1 },
-	                          framed = { .ring = true, .small = SMALL_BUFFER, .framed = true };
+	                          framed = { .ring = true, .small = SMALL_BUFFER, .framed = true }, local = { .ring = true, .local = true };
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_stalled_relay_leaves_the_ring, small),
 		TEST(test_a_stalled_relay_leaves_the_ring, framed),
 		TEST(test_much_goes_over, later_tiny),
 		TEST(test_a_stalled_relay_with_nothing_left, nothing_left),
 		TEST(test_the_ring_is_closed, one_each),
+		TEST(test_the_ring_closes_on_one_that_waits, one_each),
+		TEST(test_one_that_waits_for_long, one_each),
+		TEST(test_the_ring_opens_while_they_are_told, one_each),
+		TEST(test_a_reset_that_waits_keeps_no_buffers, local),
 		TEST(test_a_slow_reader_gets_every_byte, starved),
 		TEST(test_ends_while_leaving, later_tiny),
 		TEST(test_resets_while_leaving, later),

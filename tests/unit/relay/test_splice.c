@@ -19,8 +19,10 @@
 #include <unistd.h>
 
 #include "ground.h"
+#include "prompt.h"
 
-enum { TOTAL = 24 * 1024 * 1024, SMALL_BUFFER = 65536, SEGMENT = 536 };
+/* Whether a read is a full one, as those of bulk are, is not left to the kernel's opinion of how much may wait. */
+enum { TOTAL = 24 * 1024 * 1024, SMALL_BUFFER = 65536, AMPLE = 1024 * 1024, SEGMENT = 536 };
 
 static size_t spliced(const struct ground *ground)
 {
@@ -465,13 +467,29 @@ static void test_where_a_filter_forbids_it_it_is_copied(void **state)
 	ground_run(ground, step_server_saw_the_end);
 }
 
-#define TEST(function, shape) cmocka_unit_test_prestate_setup_teardown(function, ground_set_up, ground_tear_down, (void *)&(shape))
+static int set_up(void **state)
+{
+	int error = ground_set_up(state);
+	const struct ground *ground = *state;
+	prompt_pair(ground->client, ground->client_conn->fd);
+	prompt_pair(ground->server, ground->server_conn->fd);
+	return error;
+}
+
+static int tear_down(void **state)
+{
+	prompt_forget();
+	return ground_tear_down(state);
+}
+
+#define TEST(function, shape) cmocka_unit_test_prestate_setup_teardown(function, set_up, tear_down, (void *)&(shape))
 
 int main(void)
 {
-	static const struct shape plain = { .pipes = 4 }, one = { .pipes = 1 }, small = { .pipes = 4, .small = SMALL_BUFFER },
-	                          framed = { .pipes = 4, .framed = true }, local = { .pipes = 4, .local = true },
-	                          segments = { .pipes = 1, .segment = SEGMENT };
+	static const struct shape plain = { .pipes = 4, .ample = AMPLE }, one = { .pipes = 1, .ample = AMPLE },
+	                          small = { .pipes = 4, .small = SMALL_BUFFER, .ample = AMPLE },
+	                          framed = { .pipes = 4, .framed = true, .ample = AMPLE }, local = { .pipes = 4, .local = true },
+	                          segments = { .pipes = 1, .segment = SEGMENT, .ample = AMPLE };
 	const struct CMUnitTest tests[] = {
 		TEST(test_bulk_is_spliced, plain), TEST(test_a_client_is_spliced_to_as_well, plain),
 		TEST(test_messages_are_not_spliced, plain), TEST(test_bulk_then_messages_then_bulk, plain),

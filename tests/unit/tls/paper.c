@@ -102,12 +102,13 @@ void paper_write_crl(struct scratch *scratch, const char *file, const struct pap
 	X509_CRL_free(crl);
 }
 
-void paper_write_ocsp(struct scratch *scratch, const char *file, const struct paper *ca, const struct paper *about, long until_s)
+void paper_write_ocsp(struct scratch *scratch, const char *file, const struct paper *ca, const struct paper *about, int status,
+        const EVP_MD *hash, long until_s)
 {
 	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
-	OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), about->cert, ca->cert);
+	OCSP_CERTID *id = OCSP_cert_to_id(hash, about->cert, ca->cert);
 	ASN1_TIME *now = X509_gmtime_adj(NULL, -7200), *until = X509_gmtime_adj(NULL, until_s);
-	assert_non_null(OCSP_basic_add1_status(basic, id, V_OCSP_CERTSTATUS_GOOD, 0, NULL, now, until));
+	assert_non_null(OCSP_basic_add1_status(basic, id, status, OCSP_REVOKED_STATUS_NOSTATUS, now, now, until));
 	assert_int_equal(OCSP_basic_sign(basic, ca->cert, ca->key, EVP_sha256(), NULL, 0), 1);
 	OCSP_RESPONSE *response = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
 	unsigned char *der = NULL;

@@ -31,8 +31,9 @@ void paper_write_cert(struct scratch *scratch, const char *file, const struct pa
 void paper_write_key(struct scratch *scratch, const char *file, const struct paper *paper);
 /* A revocation list with one serial number in it (0 = none), good until from now. */
 void paper_write_crl(struct scratch *scratch, const char *file, const struct paper *ca, long serial, long until_s);
-/* An OCSP answer (DER): good, until from now. */
-void paper_write_ocsp(struct scratch *scratch, const char *file, const struct paper *ca, const struct paper *about, long until_s);
+/* An OCSP answer (DER) that says this of the certificate (V_OCSP_CERTSTATUS_...), which it names by this hash, until from now. */
+void paper_write_ocsp(struct scratch *scratch, const char *file, const struct paper *ca, const struct paper *about, int status,
+        const EVP_MD *hash, long until_s);
 
 /* Settings from a text in which "%" stands for the directory. The caller's; the test fails where they are not valid. */
 struct config *paper_settings(struct scratch *scratch, const char *text);

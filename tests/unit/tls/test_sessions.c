@@ -607,7 +607,7 @@ static void an_ocsp_answer_is_passed_on(void **state)
 	paper_write_key(&scratch, "one.key", &one);
 	for (int good = 0; good < 2; good++)
 		for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
-			paper_write_ocsp(&scratch, "one.ocsp", &ca, &one, good ? 3600 : -60);
+			paper_write_ocsp(&scratch, "one.ocsp", &ca, &one, V_OCSP_CERTSTATUS_GOOD, EVP_sha1(), good ? 3600 : -60);
 			struct side side = side_of(
 			        SERVER("certificates = ( { cert = \"%/one.pem\"; key = \"%/one.key\"; ocsp = \"%/one.ocsp\"; } );"));
 			SSL_CTX *ctx = stranger(version);

@@ -205,7 +205,8 @@ static void the_first_of_a_kind_has_a_name(void **state)
 	check_choice("b.example.org", VAULT_ECDSA, 1, true);
 	check_choice("c.example.org", VAULT_ECDSA, 2, true);
 	assert_int_equal(findings.warnings.count, 1);
-	assert_non_null(strstr(findings.warnings.lines, "b.example.org"));
+	assert_non_null(strstr(findings.warnings.lines, "certificates[1].cert: "));
+	assert_non_null(strstr(findings.warnings.lines, "two.pem: \"b.example.org\" is a name of certificates[0], too"));
 	/* What they are called is what tells them apart. */
 	assert_int_equal(findings.n_facts, 2);
 	assert_string_equal(findings.facts[0].label, "a.example.org");
@@ -235,13 +236,16 @@ static void bad_pairs_are_told(void **state)
 	(void)state;
 	put_and_forget("one", &(struct paper_wish){ .name = "one.example.org" });
 	put_and_forget("two", &(struct paper_wish){ .name = "two.example.org" });
+	put_and_forget("rsa", &(struct paper_wish){ .name = "one.example.org", .rsa_bits = 2048 });
 	put_and_forget("weak", &(struct paper_wish){ .name = "weak.example.org", .rsa_bits = 1024 });
-	assert_int_equal(chmod(scratch_path(&scratch, "one.pem"), 0600), 0); /* it stands for a key once */
 	scratch_write(&scratch, "garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
 	scratch_write(&scratch, "nothing", "hello\n");
 	scratch_write(&scratch, "empty", "");
 	check_error(SETTINGS("certificates = ( { cert = \"%/one.pem\"; key = \"%/two.key\"; } );"), "not the key of the certificate");
-	check_error(SETTINGS("certificates = ( { cert = \"%/one.pem\"; key = \"%/one.pem\"; } );"), "no private key in it");
+	check_error(SETTINGS("certificates = ( { cert = \"%/one.pem\"; key = \"%/rsa.key\"; } );"), "not the key of the certificate");
+	check_error(SETTINGS("certificates = ( { cert = \"%/rsa.pem\"; key = \"%/one.key\"; } );"), "not the key of the certificate");
+	check_error(SETTINGS("certificates = ( { cert = \"%/one.pem\"; key = \"%/nothing\"; } );"), "or it is damaged\n");
+	check_error(SETTINGS("certificates = ( { cert = \"%/one.pem\"; } );"), "or it is damaged; write key = ");
 	check_error(SETTINGS("certificates = ( { cert = \"%/nothing\"; key = \"%/one.key\"; } );"), "no certificate in it");
 	check_error(SETTINGS("certificates = ( { cert = \"%/garbage\"; key = \"%/one.key\"; } );"), "damaged");
 	check_error(SETTINGS("certificates = ( { cert = \"%/missing\"; key = \"%/one.key\"; } );"), "no such file");
@@ -299,6 +303,48 @@ static void dates_are_warned_of(void **state)
 	assert_non_null(strstr(findings.warnings.lines, "not good before"));
 }
 
+static void bad_news_of_an_authority_are_warned_of(void **state)
+{
+	static const struct {
+		int status;
+		const char *says;
+	} rows[] = { { V_OCSP_CERTSTATUS_GOOD, NULL }, { V_OCSP_CERTSTATUS_REVOKED, "one.ocsp: it says that the certificate was revoked" },
+		{ V_OCSP_CERTSTATUS_UNKNOWN, "one.ocsp: it says that the authority does not know the certificate" } };
+	(void)state;
+	struct paper ca = paper_make(&(struct paper_wish){ .name = "CA", .ca = true });
+	struct paper one = put("one", &(struct paper_wish){ .name = "one.example.org", .issuer = &ca });
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		paper_write_ocsp(&scratch, "one.ocsp", &ca, &one, rows[i].status, EVP_sha1(), 3600);
+		build_good(SETTINGS("certificates = ( { cert = \"%/one.pem\"; key = \"%/one.key\"; ocsp = \"%/one.ocsp\"; } );"));
+		assert_int_equal(findings.warnings.count, rows[i].says ? 1 : 0);
+		assert_true(!rows[i].says || strstr(findings.warnings.lines, rows[i].says));
+	}
+	paper_free(&one);
+	paper_free(&ca);
+}
+
+/* By the hashes of its issuer, and whoever asked chose which. */
+static void an_ocsp_answer_is_about_a_certificate(void **state)
+{
+	static const char settings[] =
+	        SETTINGS("certificates = ( { cert = \"%/one.pem\"; key = \"%/one.key\"; ocsp = \"%/one.ocsp\"; } );");
+	(void)state;
+	struct paper ca = paper_make(&(struct paper_wish){ .name = "CA", .ca = true });
+	struct paper other = paper_make(&(struct paper_wish){ .name = "CA", .ca = true });
+	struct paper one = put("one", &(struct paper_wish){ .name = "one.example.org", .issuer = &ca });
+	const EVP_MD *const hashes[] = { EVP_sha1(), EVP_sha256(), EVP_sha384() };
+	paper_write_cert(&scratch, "one.pem", &one, &ca);
+	for (size_t i = 0; i < ARRAY_LEN(hashes); i++) {
+		paper_write_ocsp(&scratch, "one.ocsp", &ca, &one, V_OCSP_CERTSTATUS_GOOD, hashes[i], 3600);
+		build_good(settings);
+		paper_write_ocsp(&scratch, "one.ocsp", &other, &one, V_OCSP_CERTSTATUS_GOOD, hashes[i], 3600);
+		check_error(settings, "about another certificate");
+	}
+	paper_free(&one);
+	paper_free(&other);
+	paper_free(&ca);
+}
+
 static void a_chain_has_an_order(void **state)
 {
 	(void)state;
@@ -307,9 +353,14 @@ static void a_chain_has_an_order(void **state)
 	struct paper leaf = put("leaf", &(struct paper_wish){ .name = "leaf.example.org", .issuer = &middle });
 	paper_write_cert(&scratch, "good.pem", &leaf, &middle);
 	paper_write_cert(&scratch, "bad.pem", &leaf, &root);
+	struct paper renewed = paper_make(&(struct paper_wish){ .name = "Middle", .ca = true, .issuer = &root });
+	paper_write_cert(&scratch, "renewed.pem", &leaf, &renewed);
 	build_good(SETTINGS("certificates = ( { cert = \"%/good.pem\"; key = \"%/leaf.key\"; } );"));
 	check_error(SETTINGS("certificates = ( { cert = \"%/bad.pem\"; key = \"%/leaf.key\"; } );"),
 	        "certificate 2 in it is not the one that signed");
+	check_error(SETTINGS("certificates = ( { cert = \"%/renewed.pem\"; key = \"%/leaf.key\"; } );"),
+	        "certificate 2 in it is not the one that signed");
+	paper_free(&renewed);
 	paper_free(&leaf);
 	paper_free(&middle);
 	paper_free(&root);
@@ -373,6 +424,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_key_with_a_password_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_that_is_wrong_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(dates_are_warned_of, setup, teardown),
+		cmocka_unit_test_setup_teardown(bad_news_of_an_authority_are_warned_of, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_ocsp_answer_is_about_a_certificate, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_chain_has_an_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_same_files_have_the_same_digest, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_vault_is_refused, setup, teardown),

@@ -133,6 +133,10 @@ class AgainstDemo(Blast):
                 report = self.blast("-c", 10, "-r", 2000, "-d", 0.5, "--lost-after", 20, *more, self.echo)
                 self.assertIn(report["sent"], range(900, 1001))
 
+    def test_it_sleeps_until_the_next_one_is_due(self):
+        report = self.blast("-c", 3, "-r", 10, "-d", 2, "--lost-after", 20, self.echo)
+        self.assertLess(report["client_cpu_seconds"], 0.05)
+
     def test_processes_share_the_flows(self):
         path = self.csv_file()
         report = self.blast("-c", 7, "-n", 500, "--processes", 3, "--csv", path, self.echo)
@@ -180,6 +184,11 @@ class AgainstDemo(Blast):
         self.assertIn(json.loads(result.stdout)["sent"], range(150, 202))
         self.assertEqual(result.stderr, "aegis-udpblast: warm\n")
 
+    def test_a_run_in_which_nothing_counts_is_no_success(self):
+        result = self.run_blast("-j", "-c", 1, "-n", 10, "--warmup", 60, self.echo, code=3)
+        self.assertEqual(json.loads(result.stdout)["sent"], 0)
+        self.assertIn("nothing was sent that counts", result.stderr)
+
     def test_periods(self):
         result = self.run_blast("-j", "-c", 1, "-r", 1000, "-d", 0.5, "-i", 0.1, "--lost-after", 20, self.echo)
         *periods, report = map(json.loads, result.stdout.splitlines())
@@ -223,6 +232,25 @@ class AgainstWrongServers(Blast):
         for change in changes:
             with Server(lambda server, _, data, peer: server.send(change(data), peer)) as server:
                 self.blast("-c", 1, "-n", 1, "--lost-after", 0.2, server.address, code=3, wrong=1, lost=1)
+
+    def test_a_server_that_never_stops(self):
+        """The run ends all the same."""
+        stop, threads = threading.Event(), []
+
+        def endless(server, number, data, peer):
+            def say_it_again():
+                while not stop.wait(0.001):
+                    server.send(data, peer)
+            threads.append(threading.Thread(target=say_it_again))
+            threads[-1].start()
+        with Server(endless) as server:
+            try:
+                result = self.run_blast("-j", "-c", 1, "-n", 1, server.address, code=3)
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
+        self.assertGreater(json.loads(result.stdout)["duplicates"], 0)
 
     def test_reordering(self):
         def backwards(server, number, data, peer):
@@ -270,13 +298,17 @@ class Arguments(Blast):
         target = "127.0.0.1:9"
         for arguments in ((), ("-c",), ("-c", 0, target), ("-c", "1x", target), ("-n", -1, target), ("-d", "x", target), ("-d", 0, target),
                           ("-p", 15, target), ("-p", 65508, target), ("-b", 0, target), ("-b", 2000, target), ("-b", 4, "-w", 3, target),
-                          ("-r", "-1", target), ("-r", 5, "-w", 4, target), ("-r", 5, "--at-once", 4, target), ("--lost-after", 0, target),
+                          ("-r", "-1", target), ("-r", 0, target), ("-r", 5, "-w", 4, target), ("-r", 5, "--at-once", 4, target), ("--lost-after", 0, target),
                           ("--loss", 101, target), ("--no-such", target), ("-x", target), (target, "b"), ("127.0.0.1",), ("127.0.0.1:0",),
                           ("*:80",), ("unix:/x",), ("--source-range", "127.0.0.1", target), ("--source-port", 5, target), ("--source-range", "127.0.0.0/8", "[::1]:1"),
                           ("a" * 300 + ":1",)):
             result = self.run_blast(*arguments, code=1)
             self.assertRegex(result.stderr, re.compile(r"\Aaegis-udpblast: .*\n\Z"), arguments)
             self.assertEqual(result.stdout, "")
+
+    def test_a_number_out_of_range_is_told_with_the_range(self):
+        self.assertIn('"70000" is not a whole number from 1 to 65536;', self.run_blast("-w", 70000, "127.0.0.1:9", code=1).stderr)
+        self.assertIn('"101" is not a number from 0 to 100;', self.run_blast("--loss", 101, "127.0.0.1:9", code=1).stderr)
 
     def test_cannot_start(self):
         self.assertIn("/nowhere/at/all", self.run_blast("--csv", "/nowhere/at/all", "127.0.0.1:9", code=2).stderr)

@@ -23,7 +23,7 @@
 enum { MOST = 32, SPARE = 8 };
 
 struct ground {
-	bool ring_wanted;
+	bool ring_wanted, no_buffers;
 	struct loop *loop;
 	struct ring *ring;
 	struct ring_loop ring_loop;
@@ -31,6 +31,7 @@ struct ground {
 	bool (*until)(struct ground *ground);
 	uint64_t deadline_ns;
 	struct conns conns;
+	struct conn *hoarder;
 	counter_t starvations;
 	struct shm shm;
 	uint32_t row, upstream_row;
@@ -66,8 +67,11 @@ static void wait_by_ring(struct ground *ground)
 
 static void before_sleep(void *arg)
 {
-	lines_before_sleep(&((struct ground *)arg)->lines);
-	pools_before_sleep(&((struct ground *)arg)->pools);
+	struct ground *ground = arg;
+	if (ground->no_buffers)
+		conns_tell_starved(&ground->conns);
+	lines_before_sleep(&ground->lines);
+	pools_before_sleep(&ground->pools);
 }
 
 static void on_poll(struct loop_timer *timer)
@@ -178,6 +182,40 @@ static int set_up_ring(void **state)
 	return 0;
 }
 
+static bool is_starved(struct ground *ground)
+{
+	return counter_get(&ground->starvations) >= ground->wanted;
+}
+
+static void on_hoarded(struct conn *conn, unsigned events)
+{
+	(void)conn;
+	(void)events;
+}
+
+/* A ring that gives no buffer out, and those that it had given out are with one connection. */
+static int set_up_no_buffers(void **state)
+{
+	static const char much[16 * 1024];
+	struct ground *ground = set_up(state, true);
+	int fds[2];
+	if (!ground)
+		return 0;
+	ground->no_buffers = true;
+	ring_hold_back(ground->ring, true);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	while (send(fds[0], much, sizeof much, 0) > 0) {
+	}
+	ground->hoarder = conn_adopt(&ground->conns, fds[1], true);
+	assert_non_null(ground->hoarder);
+	conn_use_completion(ground->hoarder);
+	conn_hand_over(ground->hoarder, on_hoarded, NULL);
+	conn_receive(ground->hoarder);
+	run_until(ground, is_starved, 1);
+	close(fds[0]);
+	return 0;
+}
+
 static void on_turn_in_line(struct line *line, struct waiter *waiter, uint64_t *due_ns)
 {
 	(void)line; /* nobody is ever served */
@@ -202,6 +240,8 @@ static int tear_down(void **state)
 	struct ground *ground = *state;
 	if (!ground)
 		return 0;
+	if (ground->hoarder)
+		conn_close(ground->hoarder, true);
 	pools_close(&ground->pools);
 	run_until(ground, none_is_open, 0);
 	assert_int_equal(held(ground), ground->box.put_fd >= 0 ? box_count(&ground->box) : 0);
@@ -400,6 +440,84 @@ static void test_a_greeting_waits_for_its_client(void **state)
 		char bytes[8];
 		assert_int_equal(recv(hot.conn->fd, bytes, sizeof bytes, MSG_DONTWAIT), 5);
 	}
+	assert_int_equal(counter_get(&row_of(ground)->pool_stale), 0);
+	give_up(ground, &hot);
+}
+
+static bool has_all_of_it(struct ground *ground)
+{
+	const struct hot *hot = pool_of(ground)->lists[HOT_WARM].newest;
+	return hot && hot->conn->input_bytes == ground->wanted;
+}
+
+/* It takes one buffer all the same. */
+static void test_a_greeting_in_pieces(void **state)
+{
+	uint32_t length;
+	GROUND_OR_SKIP(state);
+	ground->config.pool.warm = 1;
+	begin(ground);
+	run_until(ground, warm_are, 1);
+	accept_all(ground);
+	for (uint32_t sent = 0; sent < 9; sent += 3) {
+		assert_int_equal(send(ground->accepted[0], &"in pieces"[sent], 3, 0), 3);
+		run_until(ground, has_all_of_it, sent + 3);
+	}
+	struct hot_conn hot = take(ground);
+	assert_non_null(hot.conn);
+	assert_int_equal(hot.conn->input_buffers, 1);
+	assert_int_equal(hot.conn->input, hot.conn->last);
+	assert_memory_equal(conn_input_bytes(hot.conn, hot.conn->input, &length), "in pieces", 9);
+	assert_int_equal(length, 9);
+	give_up(ground, &hot);
+}
+
+/* Of long ones some buffers, in order. */
+static void test_a_long_greeting_in_pieces(void **state)
+{
+	enum { PIECE = 1500, PIECES = 5 };
+	char bytes[PIECE * PIECES];
+	GROUND_OR_SKIP(state);
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (char)(i % 251);
+	ground->config.pool.warm = 1;
+	begin(ground);
+	run_until(ground, warm_are, 1);
+	accept_all(ground);
+	for (uint32_t sent = 0; sent < PIECES; sent++) {
+		assert_int_equal(send(ground->accepted[0], bytes + sent * PIECE, PIECE, 0), PIECE);
+		run_until(ground, has_all_of_it, (sent + 1) * PIECE);
+	}
+	struct hot_conn hot = take(ground);
+	assert_non_null(hot.conn);
+	assert_int_equal(hot.conn->input_buffers, 3);
+	size_t at = 0;
+	for (uint16_t buffer = hot.conn->input; buffer != CONN_NO_BUFFER; buffer = conn_next_input(hot.conn, buffer)) {
+		uint32_t length;
+		const char *part = conn_input_bytes(hot.conn, buffer, &length);
+		assert_true(length <= sizeof bytes - at);
+		assert_memory_equal(part, bytes + at, length);
+		at += length;
+	}
+	assert_int_equal(at, sizeof bytes);
+	give_up(ground, &hot);
+}
+
+static void test_a_greeting_for_which_there_is_no_buffer(void **state)
+{
+	char bytes[8];
+	GROUND_OR_SKIP(state);
+	ground->config.pool.warm = 1;
+	begin(ground);
+	run_until(ground, warm_are, 1);
+	accept_all(ground);
+	assert_int_equal(send(ground->accepted[0], "hello", 5, 0), 5);
+	run_until(ground, is_starved, 2);
+	run_until(ground, warm_are, 1);
+	struct hot_conn hot = take(ground);
+	assert_non_null(hot.conn);
+	assert_false(hot.conn->starved);
+	assert_int_equal(recv(hot.conn->fd, bytes, sizeof bytes, MSG_DONTWAIT), 5);
 	assert_int_equal(counter_get(&row_of(ground)->pool_stale), 0);
 	give_up(ground, &hot);
 }
@@ -682,10 +800,14 @@ static void test_connect_rate_is_for_warm_ones_too(void **state)
 
 int main(void)
 {
-#define EACH(test)                                                  \
-	{ #test " (epoll)", test, set_up_epoll, tear_down, NULL },  \
+#define RING(test)                                                  \
 	{                                                           \
 #test " (ring)", test, set_up_ring, tear_down, NULL \
+	}
+#define EACH(test) { #test " (epoll)", test, set_up_epoll, tear_down, NULL }, RING(test)
+#define NO_BUFFERS(test)                                                        \
+	{                                                                       \
+#test " (no buffers)", test, set_up_no_buffers, tear_down, NULL \
 	}
 	const struct CMUnitTest tests[] = {
 		EACH(test_kept_and_taken_again),
@@ -696,6 +818,12 @@ int main(void)
 		EACH(test_one_that_speaks_is_closed),
 		EACH(test_a_look_sees_what_no_event_told),
 		EACH(test_a_greeting_waits_for_its_client),
+		RING(test_a_greeting_in_pieces),
+		RING(test_a_long_greeting_in_pieces),
+		NO_BUFFERS(test_kept_and_taken_again),
+		NO_BUFFERS(test_one_that_ends_is_closed),
+		NO_BUFFERS(test_one_that_speaks_is_closed),
+		NO_BUFFERS(test_a_greeting_for_which_there_is_no_buffer),
 		EACH(test_filled_again),
 		EACH(test_a_dead_server_is_not_hammered),
 		EACH(test_a_disabled_server_is_left_alone),
