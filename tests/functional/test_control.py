@@ -145,6 +145,7 @@ class Deaths(Case):
                                     upstream={**CHECKED, "retries": 1}, workers=2)
         workers = [worker["pid"] for worker in proxy.workers()]
         down = f"server bad ({dead}) is down"
+        proxy.wait_log(down)
         self.assertEqual(proxy.log().count(down), 1, "by its first check")
         load = Load(self, address)
         pid = None

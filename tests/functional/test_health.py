@@ -200,7 +200,7 @@ class Clients(Case):
                                     upstream={"health": {**FAST, "type": "tcp"}, "retries": 0}, workers=4)
         self.assertEqual({ask(address) for _ in range(60)}, {"good"})
         self.assertEqual((proxy.server("dead")["total"], proxy.server("dead")["failures"]), (0, 0))
-        self.assertIn(f"server dead ({dead}) is down: cannot connect: Connection refused (its first check)", proxy.log())
+        proxy.wait_log(f"server dead ({dead}) is down: cannot connect: Connection refused (its first check)")
 
     def test_dead_at_a_reload(self):
         good, dead = Server(self, "good"), free_address()
@@ -421,7 +421,7 @@ class Names(Case):
         told.count = 0
         wait_until(told, "the end of the first check", 20)
         proxy.wait_ready()
-        self.assertIn('control: the addresses of "db.test" are now', proxy.log())
+        proxy.wait_log('control: the addresses of "db.test" are now')
 
     def test_another_name_of_the_same_server(self):
         """At a reload no client goes to where the old name stood."""

@@ -274,6 +274,7 @@ class Refused(ProxyCase):
         started = time.monotonic()
         for _ in range(50):
             self.refused(proxy, address, b"x", "proxy_header")
+        proxy.wait_log("refused: no header of the PROXY protocol")
         lines = [line for line in proxy.log().splitlines() if "refused: no header of the PROXY protocol" in line]
         self.assertLess(len(lines), max(15, time.monotonic() - started + 2), "a line a second")
         self.assertGreater(len(lines), 0)

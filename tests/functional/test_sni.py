@@ -271,7 +271,7 @@ class Bytes(Sni):
             self.assertEqual(refusal(sock), alert, sent[:80])
             counts[reason] = counts.get(reason, 0) + 1
             proxy.wait_closes(reason, counts[reason])
-        self.assertIn("refused: another protocol, perhaps HTTP without TLS (0 more not logged)", proxy.log())
+        proxy.wait_log("refused: another protocol, perhaps HTTP without TLS (0 more not logged)")
         self.assertEqual(backend.accepted, 0)
         self.assertLess(proxy.log().count(" refused: "), len(rows))  # rate limited
         proxy.stop()
